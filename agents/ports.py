@@ -1,0 +1,84 @@
+"""What an agent needs of the runtime, and nothing more. ``streams`` provides it; tests provide it from memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+from agents.outcomes import Decision, Duplicate, Rejected
+from schemas.events import Record
+from schemas.topics import Topic
+
+S = TypeVar("S")
+
+Slot: TypeAlias = tuple[int, bytes]
+"""A place in a table: the task's partition and the key."""
+
+
+@dataclass(frozen=True)
+class TableSpec(Generic[S]):
+    """One sharded table: its name (also its column family and changelog prefix) and the type of its rows.
+
+    Raise ``version`` when rows of the old layout can no longer be read; appended fields with
+    defaults can be.
+    """
+
+    name: str
+    row: type[S]
+    version: int = 1
+
+
+class Row(Protocol):
+    """One decoded record of a batch."""
+
+    @property
+    def partition(self) -> int:
+        """Partition of the input, and so number of the task."""
+
+    @property
+    def event(self) -> Any:
+        """The decoded event."""
+
+
+class Batch(Protocol):
+    """The records of one epoch for one agent, over all its tasks, in order of arrival per partition."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """What could be decoded; what could not is a dead letter already."""
+
+    def attempt(
+        self, row: Row, decide: Callable[[Any, Any], Decision[S] | Duplicate | Rejected], state: S | None
+    ) -> Decision[S] | None:
+        """Run ``decide(state, row.event)`` and count the outcome; None: a duplicate or a dead letter, nothing to keep."""
+
+    def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
+        """Write a record in this epoch's transaction; without ``partition`` murmur2 of the key decides."""
+
+    def count(self, partition: int, name: str, amount: int) -> None:
+        """Add to a running counter of the task; it is committed with the epoch."""
+
+
+class Table(Protocol[S]):
+    """Sharded state with many keys read and written at once."""
+
+    def get_many(self, slots: Sequence[Slot]) -> dict[Slot, S | None]:
+        """Give the rows as of the last commit and what this epoch wrote; None where there is none."""
+
+    def put_many(self, rows: Mapping[Slot, S | None]) -> None:
+        """Write rows in this epoch; None deletes."""
+
+
+Stream: TypeAlias = AsyncIterator[Batch]
+AgentFunction: TypeAlias = Callable[[Stream], Coroutine[Any, Any, None]]
+
+
+class Runtime(Protocol):
+    """Where an agent is declared."""
+
+    def table(self, spec: TableSpec[S]) -> Table[S]:
+        """Give the table; the stage in ``streams/topology.py`` must declare it."""
+
+    def agent(self, name: str) -> Callable[[AgentFunction], AgentFunction]:
+        """Run an async function over the batches of the stage called ``name``."""

@@ -1,0 +1,1 @@
+"""Revenue: totals per merchant, currency and window, by merchant_id."""

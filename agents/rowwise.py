@@ -1,0 +1,45 @@
+"""The plain way to run a rule book: one decision after the other, states read and written together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from agents.outcomes import Decision, Duplicate, Rejected
+from agents.ports import Batch, Row, Slot, Table
+
+S = TypeVar("S")
+
+
+class Fold:
+    """Runs ``decide`` over every row of a batch, in order, each on the state that the one before left.
+
+    Iterate to get ``(row, state before, Decision)`` for each applied row; when the iteration has
+    ended, ``changed`` holds the last state of every changed slot and the table has them.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        table: Table[Any],
+        key_of: Callable[[Any], bytes],
+        decide: Callable[[Any, Any], Decision[Any] | Duplicate | Rejected],
+    ) -> None:
+        self._batch = batch
+        self._table = table
+        self._key_of = key_of
+        self._decide = decide
+        self.changed: dict[Slot, Any] = {}
+
+    def __iter__(self) -> Iterator[tuple[Row, Any, Decision[Any]]]:
+        batch, decide, changed = self._batch, self._decide, self.changed
+        rows = batch.rows
+        slots = [(row.partition, self._key_of(row.event)) for row in rows]
+        states = self._table.get_many(slots)
+        for row, slot in zip(rows, slots, strict=True):
+            before = states[slot]
+            decision = batch.attempt(row, decide, before)
+            if decision is not None:
+                states[slot] = changed[slot] = decision.state
+                yield row, before, decision
+        self._table.put_many(changed)

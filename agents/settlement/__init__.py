@@ -1,0 +1,1 @@
+"""Settlement: one order and its money, by order_id."""

@@ -1,0 +1,262 @@
+"""The runtime in memory: run an agent over lists of events and look at everything that it wrote.
+
+::
+
+    world = MemoryRuntime().run(declare, [[(0, placed), (0, captured)], [(0, refunded)]])
+    world.newest(ORDER_STATUS)[b"o-1"].captured_minor
+
+Each inner list is one batch, and so one epoch: ``(partition, event)`` in order of arrival. Tables
+and counters go on from run to run. It passes the same contract suite as the engine's tables and
+batches over RocksDB and Kafka's messages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from agents.outcomes import Decision, Duplicate, Rejected
+from agents.ports import AgentFunction, Row, Runtime, Slot, TableSpec
+from schemas.codec import encode
+from schemas.events import Record
+from schemas.partitioning import partition_of
+from schemas.topics import Topic
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """One record of a batch."""
+
+    partition: int
+    event: Any
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """One output record, with the partition that it goes to; ``value`` is the record itself."""
+
+    key: bytes
+    value: Any
+    partition: int
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One buried record: ``error_class`` is rule or exception, ``reason`` the rule's or the exception's name."""
+
+    partition: int
+    event: Any
+    error_class: str
+    reason: str
+    detail: str
+
+
+@dataclass
+class MemoryWorld:
+    """What was committed: rows per topic, dead letters in order, running counters per partition, table rows per slot."""
+
+    rows: defaultdict[str, list[Emitted]] = field(default_factory=lambda: defaultdict(list))
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    counters: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    tables: dict[str, dict[Slot, Any]] = field(default_factory=dict)
+
+    def newest(self, topic: Topic) -> dict[bytes, Any]:
+        """Give the last value per key, as a reader of a compacted topic has it."""
+        return {emitted.key: emitted.value for emitted in self.rows[topic.name]}
+
+    @property
+    def totals(self) -> Counter[str]:
+        """Counters summed over partitions; those that stand at zero are left out."""
+        total: Counter[str] = Counter()
+        for counter in self.counters.values():
+            total.update(counter)
+        return Counter({name: amount for name, amount in total.items() if amount})
+
+
+class MemoryTable(Generic[S]):
+    """Implements :class:`agents.ports.Table`. Rows are kept as bytes, so that what cannot be stored fails here too."""
+
+    def __init__(self, spec: TableSpec[S]) -> None:
+        self.spec = spec
+        self._committed: dict[Slot, bytes] = {}
+        self._pending: dict[Slot, S | None] = {}
+
+    def get_many(self, slots: Sequence[Slot]) -> dict[Slot, S | None]:
+        """Give the rows as of the last commit and what this epoch wrote; None where there is none."""
+        return {slot: self._pending[slot] if slot in self._pending else self._read(slot) for slot in slots}
+
+    def put_many(self, rows: Mapping[Slot, S | None]) -> None:
+        """Write rows in this epoch; None deletes."""
+        self._pending.update(rows)
+
+    def commit(self) -> None:
+        """Keep what the epoch wrote."""
+        for slot, row in self._pending.items():
+            if row is None:
+                self._committed.pop(slot, None)
+            else:
+                self._committed[slot] = msgspec.msgpack.encode(row)
+        self._pending = {}
+
+    def forget(self) -> None:
+        """Throw away what the epoch wrote."""
+        self._pending = {}
+
+    @property
+    def committed(self) -> dict[Slot, S | None]:
+        """All committed rows."""
+        return {slot: self._read(slot) for slot in self._committed}
+
+    def _read(self, slot: Slot) -> S | None:
+        value = self._committed.get(slot)
+        return None if value is None else msgspec.msgpack.decode(value, type=self.spec.row)
+
+
+class MemoryBatch:
+    """Implements :class:`agents.ports.Batch`; what it collects counts only once it is committed."""
+
+    def __init__(self, events: Iterable[tuple[int, Any]]) -> None:
+        self._rows = [MemoryRow(partition, event) for partition, event in events]
+        self.begin()
+
+    def begin(self) -> None:
+        """Start over, with nothing but the records counted."""
+        self.emitted: list[tuple[str, Emitted]] = []
+        self.dead_letters: list[DeadLetter] = []
+        self.counters: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        for row in self._rows:
+            self.count(row.partition, "consumed", 1)
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """The records, in order of arrival."""
+        return self._rows
+
+    def attempt(
+        self, row: Row, decide: Callable[[Any, Any], Decision[S] | Duplicate | Rejected], state: S | None
+    ) -> Decision[S] | None:
+        """Run ``decide`` and count the outcome; None: a duplicate or a dead letter."""
+        try:
+            outcome = decide(state, row.event)
+        except Exception as error:  # noqa: BLE001 - I8: the record is buried with the reason, its neighbours go on
+            self._bury(row, "exception", type(error).__name__, f"decide raised {type(error).__name__}: {error}")
+            return None
+        if isinstance(outcome, Decision):
+            self.count(row.partition, "applied", 1)
+            return outcome
+        if isinstance(outcome, Rejected):
+            self._bury(row, "rule", outcome.reason, outcome.detail)
+        else:
+            self.count(row.partition, "duplicates", 1)
+        return None
+
+    def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
+        """Write a record; without ``partition`` murmur2 of the key decides.
+
+        Raises:
+            ValueError, TypeError: ``value`` does not fit its schema.
+        """
+        encode(value)
+        where = partition_of(key.decode(), topic.partitions) if partition is None else partition
+        self.emitted.append((topic.name, Emitted(key, value, where)))
+
+    def count(self, partition: int, name: str, amount: int) -> None:
+        """Add to a running counter of the partition."""
+        self.counters[partition][name] += amount
+
+    def _bury(self, row: Row, error_class: str, reason: str, detail: str) -> None:
+        self.dead_letters.append(DeadLetter(row.partition, row.event, error_class, reason, detail))
+        self.count(row.partition, "dead", 1)
+        self.count(row.partition, f"dead|{reason}", 1)
+
+
+class MemoryRuntime:
+    """Implements :class:`agents.ports.Runtime`; ``world`` holds everything committed so far."""
+
+    def __init__(self) -> None:
+        self.world = MemoryWorld()
+        self._tables: dict[str, MemoryTable[Any]] = {}
+        self._agents: dict[str, AgentFunction] = {}
+
+    def table(self, spec: TableSpec[S]) -> MemoryTable[S]:
+        """Give the table, with the rows of earlier runs."""
+        return self._tables.setdefault(spec.name, MemoryTable(spec))
+
+    def agent(self, name: str) -> Callable[[AgentFunction], AgentFunction]:
+        """Declare an agent."""
+
+        def declared(function: AgentFunction) -> AgentFunction:
+            self._agents[name] = function
+            return function
+
+        return declared
+
+    def run(
+        self,
+        declare: Callable[[Runtime], None],
+        batches: Iterable[Iterable[tuple[int, Any]]],
+        *,
+        redo: Collection[int] = (),
+    ) -> MemoryWorld:
+        """Run the agent that ``declare`` declares over ``batches``, one epoch each; give the world after them.
+
+        ``redo`` numbers the batches (from 0) whose effects are thrown away once before they are
+        run again, as after an aborted transaction.
+
+        Raises:
+            ValueError: ``declare`` declares none or several agents.
+            RuntimeError: the agent awaited something other than its stream, or ended before it.
+        """
+        self._agents = {}
+        declare(self)
+        if len(self._agents) != 1:
+            raise ValueError(f"run takes one agent at a time, and {declare.__module__} declares {sorted(self._agents) or 'none'}")
+        (function,) = self._agents.values()
+        to_run = [MemoryBatch(events) for events in batches]
+        committed: list[MemoryBatch] = []
+        _drive(function(self._stream(to_run, redo, committed)))
+        if len(committed) < len(to_run):
+            raise RuntimeError(f"the agent ended after {len(committed)} of {len(to_run)} batches: it must iterate to the end")
+        self.world.tables = {name: table.committed for name, table in self._tables.items()}
+        return self.world
+
+    async def _stream(
+        self, to_run: Sequence[MemoryBatch], redo: Collection[int], committed: list[MemoryBatch]
+    ) -> AsyncIterator[MemoryBatch]:
+        for number, batch in enumerate(to_run):
+            yield batch
+            if number in redo:
+                self._forget()
+                batch.begin()
+                yield batch
+            self._commit(batch)
+            committed.append(batch)
+
+    def _forget(self) -> None:
+        for table in self._tables.values():
+            table.forget()
+
+    def _commit(self, batch: MemoryBatch) -> None:
+        for table in self._tables.values():
+            table.commit()
+        for topic, emitted in batch.emitted:
+            self.world.rows[topic].append(emitted)
+        self.world.dead_letters += batch.dead_letters
+        for partition, counter in batch.counters.items():
+            self.world.counters[partition].update(counter)
+
+
+def _drive(coroutine: Any) -> None:
+    """Run an agent to its end; its stream never makes it wait, so one step is enough."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError("an agent may await only its stream: what it waits for would be sent after the epoch that waits")

@@ -1,0 +1,263 @@
+"""Reads topics from the beginning to where they ended when the reading began, outside any group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+REQUEST_TIMEOUT_S = 10.0
+METADATA_TIMEOUT_S = 3.0
+"""A topic made a moment ago, or a broker just restarted: until then it may be unknown or without a leader."""
+_SETTLING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+_MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
+STALL_TIMEOUT_S = 60.0
+"""Longer than any transaction of ours can hold read_committed readers back, the broker's scan included."""
+POLL_RECORDS = 5_000
+
+
+class ReadError(Exception):
+    """The cluster did not answer, or a topic is not there."""
+
+
+class ReadRecord(NamedTuple):
+    """One record as it stands in its topic. ``headers`` values are bytes or None."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Range:
+    """Offsets of one partition: the first kept, and the end (exclusive)."""
+
+    begin: int
+    end: int
+
+
+def list_topics(bootstrap_servers: str) -> dict[str, int]:
+    """Give every topic's name and number of partitions.
+
+    Raises:
+        ReadError: when the cluster does not answer.
+    """
+    admin = _admin(bootstrap_servers)
+    try:
+        metadata = admin.list_topics(timeout=REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        raise _no_answer(bootstrap_servers, error) from error
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def ranges_of(bootstrap_servers: str, topic_name: str, *, committed_only: bool = True) -> dict[int, Range]:
+    """Give the offset range of every partition of a topic; committed ends are the last stable offsets.
+
+    Raises:
+        ReadError: when the cluster does not answer or has no such topic.
+    """
+    admin = _admin(bootstrap_servers)
+    level = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
+    deadline = time.monotonic() + METADATA_TIMEOUT_S
+    while True:
+        try:
+            # Only this topic's metadata would do, but asking for it by name may create it.
+            topic = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics.get(topic_name)
+            if topic is not None and topic.partitions:
+                partitions = [TopicPartition(topic_name, partition) for partition in sorted(topic.partitions)]
+                return _ranges(admin, partitions, level)
+        except KafkaException as error:
+            if error.args[0].code() not in _SETTLING or time.monotonic() > deadline:
+                raise _no_answer(bootstrap_servers, error) from error
+        if time.monotonic() > deadline:
+            raise ReadError(f"the cluster has no topic {topic_name}: run `tally topics apply`, or check the prefix")
+        time.sleep(0.1)
+
+
+def _ranges(admin: AdminClient, partitions: list[TopicPartition], level: IsolationLevel) -> dict[int, Range]:
+    bounds = []
+    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
+        futures = admin.list_offsets(dict.fromkeys(partitions, spec), isolation_level=level, request_timeout=REQUEST_TIMEOUT_S)
+        bounds.append({place.partition: future.result().offset for place, future in futures.items()})
+    first, last = bounds
+    return {partition: Range(first[partition], last[partition]) for partition in sorted(last)}
+
+
+def end_offsets(bootstrap_servers: str, topic_name: str, *, committed_only: bool = True) -> dict[int, int]:
+    """Give the end offset of every partition of a topic; raises like :func:`ranges_of`."""
+    ranges = ranges_of(bootstrap_servers, topic_name, committed_only=committed_only)
+    return {partition: bounds.end for partition, bounds in ranges.items()}
+
+
+def read_group_offsets(bootstrap_servers: str, group_id: str) -> dict[tuple[str, int], int]:
+    """Give the committed offsets of a group by topic name and partition, of every topic that exists.
+
+    A consumer asks, not an admin client: librdkafka 2.16's admin client crashes the process when the
+    group's coordinator is moving or loading (it refreshes a group membership that it does not have).
+
+    Raises:
+        ReadError: when the cluster does not answer.
+    """
+    config = {**_client(bootstrap_servers), "group.id": group_id, "isolation.level": "read_uncommitted"}
+    consumer = Consumer(config)
+    try:
+        topics = consumer.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+        places = [
+            TopicPartition(name, partition)
+            for name, topic in topics.items()
+            if not name.startswith("__")
+            for partition in topic.partitions
+        ]
+        answer = _committed(consumer, places) if places else []
+    except KafkaException as error:
+        raise _no_answer(bootstrap_servers, error) from error
+    finally:
+        consumer.close()
+    return {(place.topic, place.partition): place.offset for place in answer if place.offset >= 0}
+
+
+def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
+    """Ask again while the group's coordinator is loading or moving, as it is on a fresh cluster."""
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        try:
+            return consumer.committed(places, timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _MOVING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def read_topic(
+    bootstrap_servers: str,
+    topic_name: str,
+    *,
+    committed_only: bool = True,
+    from_offsets: Mapping[int, int] | None = None,
+) -> Iterator[ReadRecord]:
+    """Give every record from the beginning to the end offsets as they are now; in order per partition.
+
+    Args:
+        bootstrap_servers: the cluster.
+        topic_name: with its prefix.
+        committed_only: leave out what belongs to open and aborted transactions.
+        from_offsets: partition to the offset to begin at instead; partitions that are not named begin at the beginning.
+
+    Raises:
+        ReadError: when the cluster does not answer, has no such topic, or stalls for a minute.
+    """
+    ranges = ranges_of(bootstrap_servers, topic_name, committed_only=committed_only)
+    begins = {partition: max(bounds.begin, (from_offsets or {}).get(partition, 0)) for partition, bounds in ranges.items()}
+    open_ends = {partition: ranges[partition].end for partition, begin in begins.items() if begin < ranges[partition].end}
+    if not open_ends:
+        return
+    places = [TopicPartition(topic_name, partition, begins[partition]) for partition in open_ends]
+    consumer = _consumer(bootstrap_servers, places, committed_only=committed_only)
+    try:
+        deadline = time.monotonic() + STALL_TIMEOUT_S
+        while open_ends:
+            messages = consumer.consume(POLL_RECORDS, timeout=0.2)
+            if messages:
+                deadline = time.monotonic() + STALL_TIMEOUT_S
+            yield from _up_to(messages, open_ends)
+            # Transaction markers take offsets that no record has, so only the position tells that a partition is done.
+            for place in consumer.position([TopicPartition(topic_name, partition) for partition in open_ends]):
+                if place.offset >= open_ends[place.partition]:
+                    del open_ends[place.partition]
+            if open_ends and time.monotonic() > deadline:
+                raise ReadError(f"{topic_name} gave nothing for {STALL_TIMEOUT_S:.0f} s before its end; is the broker up?")
+    finally:
+        consumer.close()
+
+
+def follow_topic(
+    bootstrap_servers: str, topic_name: str, *, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[ReadRecord]:
+    """Give every committed record that comes from now on, until ``should_stop``; raises like :func:`read_topic`."""
+    ends = end_offsets(bootstrap_servers, topic_name)
+    places = [TopicPartition(topic_name, partition, end) for partition, end in ends.items()]
+    consumer = _consumer(bootstrap_servers, places, committed_only=True)
+    forever = dict.fromkeys(ends, 1 << 62)
+    try:
+        while not should_stop():
+            yield from _up_to(consumer.consume(POLL_RECORDS, timeout=0.2), forever)
+    finally:
+        consumer.close()
+
+
+def latest_per_key(records: Iterable[ReadRecord]) -> dict[bytes, ReadRecord]:
+    """Give the last record of each key, which is the table of a compacted topic; a null value removes its key."""
+    table: dict[bytes, ReadRecord] = {}
+    for record in records:
+        if record.key is None:
+            continue
+        if record.value is None:
+            table.pop(record.key, None)
+        else:
+            table[record.key] = record
+    return table
+
+
+def _up_to(messages: list[Message], ends: Mapping[int, int]) -> Iterator[ReadRecord]:
+    for message in messages:
+        error = message.error()
+        if error is not None:
+            if error.code() in {KafkaError._PARTITION_EOF, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}:  # noqa: SLF001 (public names)
+                continue  # librdkafka tries again; the stall limit decides
+            raise ReadError(f"reading {message.topic()} failed: {error.str()}")
+        partition, offset = message.partition(), message.offset()
+        if partition is None or offset is None or offset >= ends.get(partition, 0):
+            continue
+        yield ReadRecord(
+            message.topic() or "", partition, offset, message.timestamp()[1], message.key(), message.value(),
+            _headers(message),
+        )  # fmt: skip
+
+
+def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+    # The client gives a list of pairs with bytes; its stubs allow for more.
+    pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return tuple(pairs)
+
+
+def _consumer(bootstrap_servers: str, places: list[TopicPartition], *, committed_only: bool) -> Consumer:
+    consumer = Consumer({
+        **_client(bootstrap_servers),
+        "group.id": "tally-reader",  # librdkafka wants one; nothing joins it and nothing is committed
+        "enable.auto.commit": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed" if committed_only else "read_uncommitted",
+        "check.crcs": True,
+        "fetch.wait.max.ms": 100,
+    })  # fmt: skip
+    consumer.assign(places)
+    return consumer
+
+
+def _client(bootstrap_servers: str) -> dict[str, Any]:
+    # Without log_level each refused connection is a line on stderr; the caller gets a sentence instead.
+    return {"bootstrap.servers": bootstrap_servers, "client.id": "tally-reader", "log_level": 2}
+
+
+def _admin(bootstrap_servers: str) -> AdminClient:
+    return AdminClient(_client(bootstrap_servers))
+
+
+def _no_answer(bootstrap_servers: str, error: KafkaException) -> ReadError:
+    reason = error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else str(error)
+    return ReadError(f"the cluster at {bootstrap_servers} did not answer ({reason}): run `tally broker up`, or check the address")

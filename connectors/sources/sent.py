@@ -1,0 +1,54 @@
+"""What a plan is made of: records to send, each with what a right consumer does with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+
+from schemas.topics import Topic
+
+
+class Applied(Struct, frozen=True):
+    """The record changes totals, at once or when what it waits for comes."""
+
+
+class Duplicate(Struct, frozen=True):
+    """The record repeats an earlier one and changes nothing."""
+
+
+class Dead(Struct, frozen=True):
+    """The record becomes a dead letter of this class and reason."""
+
+    error_class: Literal["undecodable", "rule"]
+    reason: str
+
+
+class DeadOrUnmatched(Struct, frozen=True):
+    """Dead when its order came first, else applied and later a row on ``unmatched-payments``: a race of two topics."""
+
+    reason: str
+
+
+Expectation: TypeAlias = Applied | Duplicate | Dead | DeadOrUnmatched
+APPLIED: Final = Applied()
+DUPLICATE: Final = Duplicate()
+
+
+class Sent(Struct, frozen=True, gc=False):
+    """One record to send, and what is to become of it."""
+
+    topic: Topic
+    key: bytes | None
+    value: bytes | None
+    expected: Expectation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is sent, in sending order."""
+
+    seed: int
+    start_ms: int
+    sent: list[Sent]

@@ -1,0 +1,72 @@
+"""The fixed catalogue: which schema id on the wire means which Avro record and version."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import msgspec
+
+from schemas import events
+
+AVRO_FOLDER = Path(__file__).parent / "avro"
+
+
+@dataclass(frozen=True)
+class RegisteredSchema:
+    """One version of one record: its id on the wire, its Python class, its Avro schema.
+
+    ``physical`` is the parsed schema without logical types: times travel as the integers that
+    they are, which spares a datetime per field and keeps every value a 64-bit schema can hold.
+    """
+
+    schema_id: int
+    name: str
+    version: int
+    record_type: type[msgspec.Struct]
+    physical: Any
+
+    @property
+    def text(self) -> str:
+        """The schema as its file says it, logical types included (JSON)."""
+        return _file_of(self.name, self.version).read_text()
+
+
+def _file_of(name: str, version: int) -> Path:
+    return AVRO_FOLDER / f"{name}.v{version}.avsc"
+
+
+def _without_logical_types(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {k: _without_logical_types(v) for k, v in node.items() if k != "logicalType"}
+    if isinstance(node, list):
+        return [_without_logical_types(item) for item in node]
+    return node
+
+
+def _registered(schema_id: int, record_type: type[msgspec.Struct], version: int) -> RegisteredSchema:
+    name = record_type.__name__
+    declared = json.loads(_file_of(name, version).read_text())
+    physical = fastavro.parse_schema(_without_logical_types(declared))
+    return RegisteredSchema(schema_id, name, version, record_type, physical)
+
+
+CATALOGUE: tuple[RegisteredSchema, ...] = (
+    _registered(1, events.OrderPlaced, 1),
+    _registered(2, events.OrderCancelled, 1),
+    _registered(3, events.PaymentCaptured, 1),
+    _registered(4, events.PaymentFailed, 1),
+    _registered(5, events.PaymentRefunded, 1),
+    _registered(20, events.OrderStatus, 1),
+    _registered(21, events.RevenueDelta, 1),
+    _registered(22, events.MerchantRevenue, 1),
+    _registered(23, events.UnmatchedPayment, 1),
+    _registered(40, events.TaskMarker, 1),
+)
+"""Ids are never reused and never change: records of years ago carry them."""
+
+BY_ID = {schema.schema_id: schema for schema in CATALOGUE}
+NEWEST = {schema.record_type: schema for schema in CATALOGUE}

@@ -1,0 +1,114 @@
+"""The Faust app of a worker: the topology's agents on Faust's surface, the engine under it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import faust
+
+from agents.ports import AgentFunction, TableSpec
+from streams.batch import EngineBatch
+from streams.engine import Engine
+from streams.identity import Identity
+from streams.kill_points import KillPoint
+from streams.settings import Settings
+from streams.tables import EngineTable
+from streams.topology import TOPOLOGY, Topology
+from streams.transport import BatchSchema
+
+
+class TallyApp(faust.App):
+    """A Faust app whose transport is the engine."""
+
+    def __init__(self, *args: Any, engine: Engine, client_config: dict[str, Any], **kwargs: Any) -> None:
+        self.engine = engine
+        self.client_config = client_config
+        self.identity = Identity(engine.settings.worker_id, engine.settings.state_folder)
+        self.failure: BaseException | None = None
+        self.failed = asyncio.Event()
+        super().__init__(*args, **kwargs)
+
+    def fail(self, error: BaseException) -> None:
+        """Note what stopped the engine; whoever runs the app ends it."""
+        self.failure = error
+        self.failed.set()
+
+    async def on_first_start(self) -> None:
+        """Take the worker's identity before anything is opened."""
+        self.identity.take()
+        await super().on_first_start()
+
+    async def stop(self) -> None:
+        """Finish the epoch, commit, leave the group, close the stores; then stop Faust's services."""
+        await self.engine.drain()
+        await super().stop()
+        self.identity.release()
+
+
+class AppRuntime:
+    """Implements :class:`agents.ports.Runtime` on a Faust app."""
+
+    def __init__(self, app: TallyApp, topology: Topology, prefix: str) -> None:
+        self.app = app
+        self._reads = {stage.name: [topic.named(prefix) for topic in stage.reads] for stage in topology}
+
+    def table(self, spec: TableSpec[Any]) -> EngineTable[Any]:
+        """Give the table; the stage in ``topology.py`` must declare it."""
+        return self.app.engine.table(spec)
+
+    def agent(self, name: str) -> Any:
+        """Run an async function over the batches of the stage called ``name``."""
+
+        def declare(function: AgentFunction) -> AgentFunction:
+            async def over_batches(stream: Any) -> None:
+                await function(_batches(stream))
+                if not self.app.engine.stopping.is_set():
+                    raise RuntimeError(f"agent {name} returned: it must go over its stream for as long as the worker runs")
+
+            topic = self.app.topic(*self._reads[name], schema=BatchSchema())
+            self.app.agent(topic, name=name)(over_batches)
+            return function
+
+        return declare
+
+
+async def _batches(stream: Any) -> AsyncIterator[EngineBatch]:
+    """Give the batches; the agent is done with one when it comes back for the next.
+
+    Faust acknowledges a message also when the agent raised, and may do so late, from the garbage
+    collector; so the engine does not ask Faust whether a batch is done.
+    """
+    async for batch in stream:
+        yield batch
+        if not batch.finished.done():
+            batch.finished.set_result(None)
+
+
+def create_app(settings: Settings, topology: Topology = TOPOLOGY) -> TallyApp:
+    """Give the worker's Faust app, not started."""
+    client = {"bootstrap.servers": settings.bootstrap_servers}
+    engine = Engine(settings, topology, client, KillPoint.from_environment())
+    app = TallyApp(
+        settings.group_id,
+        engine=engine,
+        client_config=client,
+        broker=";".join(f"tally://{server}" for server in settings.bootstrap_servers.split(",")),
+        autodiscover=False,
+        datadir=str(settings.state_folder / "faust"),
+        web_host="127.0.0.1",
+        web_port=settings.status_port,
+        topic_disable_leader=True,
+        stream_recovery_delay=0.0,
+    )
+    runtime = AppRuntime(app, topology, settings.prefix)
+    for stage in topology:
+        stage.declare(runtime)
+
+    @app.page("/status")
+    async def status(view: Any, _request: Any) -> Any:
+        """Give what this worker does, as JSON."""
+        return view.json(engine.snapshot())
+
+    return app

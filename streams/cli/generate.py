@@ -1,0 +1,86 @@
+"""``tally generate``: sends made-up orders and payments, with the faults of real producers among them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from connectors.reader import ReadError, list_topics
+from connectors.sources.generator import Dead, DeadOrUnmatched, Duplicate, Plan, plan
+from connectors.sources.publish import Publisher, PublishError
+from schemas.topics import ORDERS, PAYMENTS
+from streams.settings import Settings, load_settings
+
+EXAMPLES = """
+\b
+Examples:
+  tally generate                                  20,000 orders, about 61,000 events, as fast as it goes
+  tally generate --orders 1000 --seed 7           the same bytes for the same seed and start
+  tally generate --rate 500                       500 events a second
+  tally generate --start 2026-11-23T17:00:00Z     event times end then, not now
+"""
+
+
+def _start_ms(_: click.Context, __: click.Parameter, value: str | None) -> int:
+    if value is None:
+        return time.time_ns() // 1_000_000
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no time; write it as 2026-11-23T17:00:00Z") from error
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+@click.command("generate", epilog=EXAMPLES, short_help="send made-up orders and payments")
+@click.option(
+    "--orders", type=click.IntRange(1), default=20_000, show_default=True, help="Orders to place; about three events each."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed and start give the same bytes.")
+@click.option("--rate", type=click.FloatRange(1), default=None, help="Events per second; without it as fast as it goes.")
+@click.option("--start", "start_ms", callback=_start_ms, default=None, help="Latest event time, ISO 8601; default now.")
+@click.option("--prefix", default=None, help="Put before the topics' names.")
+@click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
+def command(orders: int, seed: int, rate: float | None, start_ms: int, prefix: str | None, bootstrap_servers: str | None) -> None:
+    """Send made-up orders and payments to the input topics.
+
+    Some are sent twice, some payments before their orders, and one in a thousand cannot be decoded
+    or breaks a rule. The same seed and start send the same events again: duplicates.
+    """
+    settings = load_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
+    if not settings.bootstrap_servers:
+        raise click.ClickException("no cluster: run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS")
+    try:
+        _check_topics(settings)
+        made = plan(orders, seed, start_ms)
+        counts = _send(made, settings, rate)
+    except (ReadError, PublishError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(_summary(made, counts))
+
+
+def _check_topics(settings: Settings) -> None:
+    there = list_topics(settings.bootstrap_servers)
+    for topic in (ORDERS, PAYMENTS):
+        if topic.named(settings.prefix) not in there:  # else the broker might create it with one partition
+            raise click.ClickException(f"the cluster has no topic {topic.named(settings.prefix)}: run `tally topics apply`")
+
+
+def _send(made: Plan, settings: Settings, rate: float | None) -> dict[str, int]:
+    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    publisher = Publisher(settings.bootstrap_servers, settings.prefix)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("sending", total=len(made.sent))
+        publisher.send(made.sent, rate, lambda done: progress.update(task, completed=done))
+        return publisher.close()
+
+
+def _summary(made: Plan, counts: dict[str, int]) -> str:
+    kinds = Counter(type(sent.expected) for sent in made.sent)
+    bad = kinds[Dead] + kinds[DeadOrUnmatched]
+    topics = ", ".join(f"{count:,} to {topic}" for topic, count in sorted(counts.items()))
+    return f"sent {sum(counts.values()):,} events: {topics}; among them {kinds[Duplicate]:,} duplicates and {bad:,} bad records"

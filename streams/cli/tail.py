@@ -1,0 +1,195 @@
+"""``tally tail``: shows the committed records of a topic, decoded, one readable line each."""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import click
+import msgspec
+
+from connectors.reader import ReadError, ReadRecord, follow_topic, list_topics, read_topic
+from schemas import codec
+from schemas.currencies import money
+from schemas.topics import BY_NAME, MARKER_KEY, Kind, Topic
+from streams.settings import Settings, load_settings
+
+HEX_BYTES_MAX = 48
+"""Of a value that cannot be decoded; enough to see header and first fields."""
+
+EXAMPLES = """
+\b
+Examples:
+  tally tail revenue-by-merchant-1m --limit 5     the five newest rows
+  tally tail order-status --key o-1-000123        the history of one order
+  tally tail payments.dlq                         dead letters, each with its reason
+  tally tail orders --from latest                 what comes from now on, until Ctrl-C
+  tally tail revenue-changelog --key '!marker'    what each epoch stood for
+"""
+
+
+@click.command("tail", epilog=EXAMPLES, short_help="show a topic's records, decoded")
+@click.argument("topic")
+@click.option(
+    "--limit", type=click.IntRange(1), default=None, help="Records to show; of compacted topics the newest, else the first."
+)
+@click.option(
+    "--from", "begin", type=click.Choice(["earliest", "latest"]), default="earliest", show_default=True,
+    help="earliest: what is there now; latest: what comes from now on.",
+)  # fmt: skip
+@click.option("--key", default=None, help="Only records with this key.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.option("--prefix", default=None, help="Put before the topic's name; default that of the last demo.")
+@click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
+def command(
+    topic: str, limit: int | None, begin: str, key: str | None, as_json: bool, prefix: str | None, bootstrap_servers: str | None
+) -> None:
+    """Show the committed records of TOPIC: a declared name (such as order-status) or a full one."""
+    settings = load_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
+    if not settings.bootstrap_servers:
+        raise click.ClickException("no cluster: run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS")
+    try:
+        name, declared = find_topic(topic, settings, list_topics(settings.bootstrap_servers))
+        read = read_topic if begin == "earliest" else follow_topic
+        records: Iterable[ReadRecord] = read(settings.bootstrap_servers, name)
+        if key is not None:
+            records = (record for record in records if record.key == key.encode())
+        newest = declared is not None and declared.retention_ms is None and begin == "earliest"
+        for record in limited(records, limit, newest=newest):
+            click.echo(json_line(record, declared) if as_json else line(record, declared))
+    except ReadError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        return
+
+
+def find_topic(asked: str, settings: Settings, there: Iterable[str]) -> tuple[str, Topic | None]:
+    """Give a topic's full name and its declaration, if it has one.
+
+    Raises:
+        click.ClickException: a sentence with near matches, or with what to run.
+    """
+    names = set(there)
+    declared = BY_NAME.get(asked)
+    if declared is not None and declared.named(settings.prefix) in names:
+        return declared.named(settings.prefix), declared
+    if asked in names:
+        # The longest declared name that ends the full one: `x.payments.dlq` is `payments.dlq`.
+        ends = [topic for topic in BY_NAME.values() if asked.endswith(topic.name)]
+        return asked, max(ends, key=lambda topic: len(topic.name), default=None)
+    if declared is not None:
+        full = declared.named(settings.prefix)
+        raise click.ClickException(f"the cluster has no topic {full} yet: run `tally topics apply`, or check --prefix")
+    near = difflib.get_close_matches(asked, [*BY_NAME, *names], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"declared are {', '.join(BY_NAME)}"
+    raise click.ClickException(f"there is no topic {asked}; {hint}")
+
+
+def limited(records: Iterable[ReadRecord], limit: int | None, *, newest: bool) -> Iterator[ReadRecord]:
+    """Give all records, the first ``limit``, or with ``newest`` the last ``limit`` by time, newest last."""
+    if limit is None or not newest:
+        yield from islice(records, limit)
+        return
+    # The place breaks ties, since bytes and None cannot be compared.
+    numbered = ((record.timestamp_ms, record.offset, record.partition, record) for record in records)
+    yield from (item[3] for item in sorted(heapq.nlargest(limit, numbered, key=_place), key=_place))
+
+
+def _place(item: tuple[int, int, int, ReadRecord]) -> tuple[int, int, int]:
+    return item[:3]
+
+
+def line(record: ReadRecord, declared: Topic | None) -> str:
+    """Give a record as one readable line: time, partition/offset, key, fields; for a dead letter also why it died."""
+    parts = [time_text(record.timestamp_ms), f"{record.partition}/{record.offset}", text(record.key)]
+    if declared is not None and declared.kind is Kind.DLQ:
+        headers = error_headers(record)
+        parts.append(f"{headers.get('reason', 'no reason')}: {headers.get('message', 'no message')}")
+    whole = "  ".join([*parts, value_text(record, declared)])
+    # Bytes from outside must not steer the terminal.
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in whole)
+
+
+def value_text(record: ReadRecord, declared: Topic | None) -> str:
+    """Give the value's fields, or its bytes as hex with the reason why they are no record."""
+    fields, reason = decoded(record, declared)
+    if fields is None:
+        value = record.value or b""
+        dots = "..." if len(value) > HEX_BYTES_MAX else ""
+        return f"{value[:HEX_BYTES_MAX].hex() or 'null'}{dots} ({reason})"
+    currency = fields.get("currency")
+    shown = {name: item for name, item in fields.items() if name != "currency" or "_minor" not in "".join(fields)}
+    return " ".join(_field(name, item, currency) for name, item in shown.items())
+
+
+def decoded(record: ReadRecord, declared: Topic | None) -> tuple[dict[str, Any] | None, str]:
+    """Give the fields of the value by their Python names, ``type`` first, or None and the reason."""
+    if declared is not None and declared.kind is Kind.CHANGELOG and record.key != MARKER_KEY:
+        return None, "a row of the store; only markers are records" if record.value is not None else "a tombstone"
+    try:
+        value = codec.decode(record.value)
+    except codec.Undecodable as error:
+        return None, f"{error.reason}: {error}"
+    return {"type": type(value).__name__, **_plain(value)}, ""
+
+
+def _plain(value: msgspec.Struct) -> dict[str, Any]:
+    return {name: _plain_item(item) for name, item in msgspec.structs.asdict(value).items()}
+
+
+def _plain_item(item: Any) -> Any:
+    if isinstance(item, msgspec.Struct):
+        return _plain(item)
+    return [_plain_item(part) for part in item] if isinstance(item, tuple) else item
+
+
+def _field(name: str, item: Any, currency: str | None) -> str:
+    if name == "type":
+        return str(item)
+    if name.endswith("_ms") and isinstance(item, int):
+        return f"{name.removesuffix('_ms')}={time_text(item)}"
+    if name.endswith("_minor") and currency is not None:
+        return f"{name.removesuffix('_minor')}={money(currency, item)}"
+    if isinstance(item, dict):
+        return f"{name}={{{', '.join(f'{key}={part}' for key, part in sorted(item.items()))}}}"
+    if isinstance(item, list):
+        return f"{name}=[{'; '.join(' '.join(_field(key, part, currency) for key, part in entry.items()) for entry in item)}]"
+    return f"{name}={item}"
+
+
+def json_line(record: ReadRecord, declared: Topic | None) -> str:
+    """Give a record as one JSON object; amounts stay integers in minor units and times milliseconds."""
+    fields, reason = decoded(record, declared)
+    whole: dict[str, Any] = {
+        "topic": record.topic, "partition": record.partition, "offset": record.offset,
+        "timestamp_ms": record.timestamp_ms, "key": None if record.key is None else text(record.key), "value": fields,
+    }  # fmt: skip
+    if fields is None:
+        whole |= {"value_hex": None if record.value is None else record.value.hex(), "undecodable": reason}
+    if record.headers:
+        whole["headers"] = {name: None if value is None else text(value) for name, value in record.headers}
+    return json.dumps(whole, ensure_ascii=False)
+
+
+def error_headers(record: ReadRecord) -> dict[str, str]:
+    """Give the error headers of a dead letter by the last part of their names: ``reason``, ``message``, ..."""
+    return {name.rpartition(".")[2]: text(value) for name, value in record.headers if ".errors." in name}
+
+
+def time_text(time_ms: int) -> str:
+    """Give a time as ``2026-11-23T17:04:05.678Z``; one that no calendar holds stays a number."""
+    try:
+        moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms}ms"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def text(key: bytes | None) -> str:
+    """Give bytes as text; what is not UTF-8 is escaped."""
+    return "-" if key is None else key.decode("utf-8", "backslashreplace")

@@ -1,0 +1,36 @@
+"""``tally worker``: one worker process."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from streams.errors import NoCluster
+from streams.settings import load_settings
+from streams.worker import run_worker
+
+
+@click.command(name="worker")
+@click.option("--id", "worker_id", help="Name of the worker (default: the host's name).")
+@click.option("--web-port", type=int, help="Port of its status page (default: by the id, w1 has 6067, w2 6068).")
+@click.option("--prefix", help="Put before every topic, group and transactional id.")
+@click.option("--log-level", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
+def command(worker_id: str | None, web_port: int | None, prefix: str | None, log_level: str) -> None:
+    """Run one worker until SIGTERM.
+
+    The id names the transactional id and the folder of the stores: a worker that is started again
+    under the same id finds its stores. SIGTERM finishes the epoch, commits, leaves the group and exits 0.
+
+    \b
+    Examples:
+      tally worker --id w1
+      tally worker --id w2 --web-port 8080
+    """  # noqa: D301 - \b is click's word for "keep these lines"
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for noisy in ("faust", "mode", "aiohttp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    settings = load_settings(worker_id=worker_id, web_port=web_port, prefix=prefix)
+    if not settings.bootstrap_servers:
+        raise NoCluster("no cluster: set KAFKA_BOOTSTRAP_SERVERS or run `tally broker up`")
+    run_worker(settings)

@@ -1,0 +1,65 @@
+"""Dead letters: what could not be processed, as it came, with headers that say why. Pure.
+
+Headers follow KIP-1034 (``__streams.errors.*``), so that tools for Kafka Streams read them; what
+that lacks is in ``__tally.errors.*``. All values are UTF-8 text.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+
+MAX_STACKTRACE_CHARACTERS = 8_192
+"""So that a dead letter always fits its topic, which takes one mebibyte more than its input."""
+
+MAX_MESSAGE_CHARACTERS = 2_048
+"""Of the sentence; an exception may quote the whole record."""
+
+Headers = list[tuple[str, bytes | None]]
+_ATTEMPT = "__tally.errors.attempt"
+_OURS = ("__streams.errors.", "__tally.errors.")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a record is buried: ``error_class`` is undecodable, rule or exception; ``reason`` one word; ``message`` a sentence."""
+
+    error_class: str
+    reason: str
+    message: str
+    exception: BaseException | None = None
+
+
+def dead_letter_headers(
+    cause: Cause,
+    *,
+    topic: str,
+    partition: int,
+    offset: int,
+    agent: str,
+    at_ms: int,
+    original: Headers | None,
+) -> Headers:
+    """Give the headers of a dead letter: the original ones first, then ours, renewed if it died before."""
+    kept = [header for header in original or [] if not header[0].startswith(_OURS)]
+    attempts = [value for name, value in original or [] if name == _ATTEMPT]
+    stacktrace = "" if cause.exception is None else "".join(traceback.format_exception(cause.exception))
+    ours = {
+        "__streams.errors.exception": type(cause.exception).__qualname__ if cause.exception else cause.reason,
+        "__streams.errors.message": cause.message[:MAX_MESSAGE_CHARACTERS],
+        "__streams.errors.stacktrace": stacktrace[-MAX_STACKTRACE_CHARACTERS:],
+        "__streams.errors.topic": topic,
+        "__streams.errors.partition": str(partition),
+        "__streams.errors.offset": str(offset),
+        "__tally.errors.class": cause.error_class,
+        "__tally.errors.reason": cause.reason,
+        "__tally.errors.at": str(at_ms),
+        _ATTEMPT: str(_number(attempts[-1]) + 1 if attempts else 1),
+        "__tally.errors.agent": agent,
+    }
+    return kept + [(name, text.encode("utf-8", "replace")) for name, text in ours.items()]
+
+
+def _number(value: bytes | None) -> int:
+    """Read an attempt count; a header that somebody else wrote into counts as none."""
+    return int(value) if value and value.isdigit() and len(value) < 10 else 0  # noqa: PLR2004 - fits any int header

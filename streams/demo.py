@@ -1,0 +1,178 @@
+"""The demo: the main job on real Kafka with a worker killed half-way, judged row by row. Behind ``tally demo``."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from confluent_kafka import KafkaException
+from rich.console import Console
+
+from connectors.ground_truth import Truth, truth_of
+from connectors.judge import judge
+from connectors.reader import ReadError
+from connectors.sources.generator import Plan, plan
+from connectors.sources.publish import PublishError
+from schemas.topics import TOPICS
+from streams.admin import admin_client, apply_topics, delete_topics
+from streams.context import update_context
+from streams.demo_result import NotRunError, Result
+from streams.demo_run import Run
+from streams.demo_workers import logs_folder, said_by
+from streams.errors import TallyError
+from streams.home_broker import broker_up
+from streams.kafka_runtime import KAFKA_VERSION
+from streams.local_broker import answers
+from streams.settings import Settings, load_settings
+
+PREFIX = "demo-"
+"""Of every demo's own prefix; on the local broker what is under it belongs to older demos and goes."""
+MINUTE_MS = 60_000
+CLUSTER_TIMEOUT_S = 10.0
+"""For a cluster somewhere else to give its first answer."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What is asked for. ``events_per_s`` paces the first part; None lets it take 8 s."""
+
+    orders: int
+    seed: int
+    workers: int
+    kill: bool
+    events_per_s: float | None = None
+
+
+def run_demo(options: DemoOptions, console: Console) -> Result:
+    """Run everything; what is in the way of a verdict becomes the result's reason. Nothing is left running but the broker."""
+    result = Result(options.orders, options.seed, options.workers, options.kill)
+    began_s = time.monotonic()
+    try:
+        with _sigterm_as_interrupt():
+            _run(options, console, result)
+    except KeyboardInterrupt:
+        result.not_run = "ended by hand before the end"
+    except (TallyError, ReadError, PublishError) as error:
+        result.not_run = str(error)
+    except KafkaException as error:
+        result.not_run = f"the cluster did not answer: {error.args[0].str()}"
+    result.phases_s["total"] = time.monotonic() - began_s
+    return result
+
+
+def _run(options: DemoOptions, console: Console, result: Result) -> None:
+    own = Settings()  # the environment alone: what the context says is the local broker's
+    given = load_settings()
+    with _only_demo(given):
+        settings = _cluster(given, console, result, is_local=not own.bootstrap_servers)
+        with _phase(result, "topics"):
+            _topics(settings, console, is_local=not own.bootstrap_servers)
+        run = Run(settings, options.workers, kill=options.kill, console=console, result=result)
+        with run:
+            with _phase(result, "plan"):
+                made, truth = _plan(options, result)
+            run.carry(made.sent, options.events_per_s, orders=options.orders)
+            with _phase(result, "stop"):
+                codes = run.stop()
+            result.remarks += [f"{worker} ended with {said_by(code)} at the end" for worker, code in codes.items() if code]
+            with _phase(result, "judge"):
+                result.verdict = judge(settings.bootstrap_servers, settings.prefix, settings.group_id, truth)
+
+
+def _cluster(given: Settings, console: Console, result: Result, *, is_local: bool) -> Settings:
+    """Give the settings of this run: the cluster, started if it is the local one, and a fresh prefix."""
+    prefix = f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}."
+    servers = given.bootstrap_servers
+    tail = f"{_tally()} tail revenue-by-merchant-1m --limit 5"
+    with _phase(result, "broker"):
+        if is_local:
+            console.print("Kafka: starting the local broker (the first time its jars are downloaded) ...", soft_wrap=True)
+            status, started = broker_up(given)
+            servers, result.kafka = status.bootstrap_servers, status.kafka_version or KAFKA_VERSION
+            console.print(f"Kafka: {result.kafka} at {servers}, {'started' if started else 'was already up'}", soft_wrap=True)
+        else:
+            # The context is the local broker's: what a demo leaves elsewhere is named by option.
+            tail += f" --prefix {prefix}"
+            if not answers(servers, CLUSTER_TIMEOUT_S):
+                raise NotRunError(f"the cluster at {servers} does not answer: check KAFKA_BOOTSTRAP_SERVERS, or unset it")
+            console.print(f"Kafka: {servers}, as KAFKA_BOOTSTRAP_SERVERS says; no local broker is started", soft_wrap=True)
+    result.prefix, result.bootstrap_servers, result.tail_command = prefix, servers, tail
+    return given.model_copy(update={"bootstrap_servers": servers, "prefix": prefix})
+
+
+def _topics(settings: Settings, console: Console, *, is_local: bool) -> None:
+    """Take away what older demos of this home left, and make the topics anew."""
+    admin = admin_client(settings)
+    if is_local:
+        delete_topics(admin, PREFIX)
+    for old in (*(settings.home / "state").glob(f"{PREFIX}*"), *logs_folder(settings).glob(f"{PREFIX}*")):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    changes = apply_topics(admin, TOPICS, settings.prefix)
+    if is_local:
+        update_context(settings.context_file, {"prefix": settings.prefix})
+    console.print(f"topics: {len(changes)} made under the prefix {settings.prefix}")
+
+
+def _plan(options: DemoOptions, result: Result) -> tuple[Plan, Truth]:
+    """Make the orders, up to this minute, and the right answer."""
+    # Whole minutes: the same seed then gives the same number of rows whenever it is run.
+    result.start_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS
+    made = plan(options.orders, options.seed, result.start_ms)
+    result.events_count = len(made.sent)
+    return made, truth_of(made)
+
+
+def _tally() -> str:
+    """Give how this command was called, as short as it still works from here."""
+    called = Path(sys.argv[0])
+    if called.name != "tally":
+        return "tally"
+    cwd = Path.cwd()
+    return str(called.relative_to(cwd)) if called.is_absolute() and called.is_relative_to(cwd) else str(called)
+
+
+@contextmanager
+def _only_demo(settings: Settings) -> Iterator[None]:
+    """Keep a second demo of this home away: it would delete the topics of this one."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (settings.home / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotRunError(
+                f"another demo runs in {settings.home}: wait for its end, or set TALLY_HOME to another folder"
+            ) from None
+        yield
+
+
+@contextmanager
+def _phase(result: Result, name: str) -> Iterator[None]:
+    began_s = time.monotonic()
+    try:
+        yield
+    finally:
+        result.phases_s[name] = time.monotonic() - began_s
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the demo as Ctrl-C does, workers and terminal included."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,75 @@
+"""What an epoch wants to write. Thrown away whole when the epoch is redone, committed whole otherwise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from confluent_kafka import Message
+
+from schemas.topics import Topic
+from streams.dead_letters import Headers
+from streams.tasks import Task
+
+RECORD_OVERHEAD_BYTES = 200
+"""Of one record in its own batch: 61 bytes of batch header, varints, and slack for compression that does not help."""
+
+
+class Output(NamedTuple):
+    """One record to produce; ``partition`` -1 lets murmur2 of the key decide; ``timestamp_ms`` 0 is now."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int = -1
+    headers: Headers | None = None
+    timestamp_ms: int = 0
+
+
+class RecordTooLargeError(Exception):
+    """A record above its topic's limit; Kafka would abort the whole transaction for it, so it is never produced."""
+
+
+class Effects:
+    """Outputs and counters of one attempt at an epoch; table rows are pending in the tables."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Output] = []
+        self.counters: dict[Task, Counter[str]] = {}
+
+    def write(self, topic: Topic, name: str, key: bytes, value: bytes, partition: int) -> None:
+        """Add an output record.
+
+        Raises:
+            RecordTooLargeError: it is larger than its topic takes.
+        """
+        check_size(topic, len(key) + len(value))
+        self.outputs.append(Output(name, key, value, partition))
+
+    def bury(self, topic: Topic, name: str, message: Message, headers: Headers) -> None:
+        """Add a dead letter: key, value and timestamp as they came."""
+        key, value = message.key(), message.value()
+        size = len(key or b"") + len(value or b"") + sum(len(n) + len(v or b"") for n, v in headers)
+        check_size(topic, size)
+        timestamp_ms = max(message.timestamp()[1], 0)
+        self.outputs.append(Output(name, key, value, -1, headers, timestamp_ms))
+
+    def count(self, task: Task, name: str, amount: int) -> None:
+        """Add to one of the task's running counters."""
+        counter = self.counters.get(task)
+        if counter is None:
+            counter = self.counters[task] = Counter()
+        counter[name] += amount
+
+
+def check_size(topic: Topic, size_bytes: int) -> None:
+    """Refuse what the broker would refuse.
+
+    Raises:
+        RecordTooLargeError: with the numbers.
+    """
+    if size_bytes + RECORD_OVERHEAD_BYTES > topic.max_message_bytes:
+        raise RecordTooLargeError(
+            f"a record of {size_bytes} bytes does not fit {topic.name}, which takes {topic.max_message_bytes}: "
+            "nothing was written; raise the topic's max.message.bytes and max_message_bytes in schemas/topics.py"
+        )

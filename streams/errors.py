@@ -1,0 +1,86 @@
+"""Errors of the runtime: sentences that say what to do, in one tree.
+
+::
+
+    TallyError           exit_code 1, not retriable
+    ├── NotRunnable      exit_code 3: this machine lacks something; the sentence says what to install
+    ├── NoCluster        exit_code 2: no bootstrap servers are set and no local broker is up
+    ├── RefusedError     exit_code 2: what was asked would do harm; nothing was changed
+    ├── BrokerFailed     exit_code 1: the local broker died or did not answer in time
+    ├── ClusterError     exit_code 1: the cluster refused or did not answer; retriable as Kafka says
+    └── WorkerError      exit_code 1: a worker cannot go on; what it had not committed is redone by others
+        ├── WorkerFencedError    exit_code 4: another worker uses the same id
+        ├── WorkerIdInUseError   exit_code 4: another worker on this host holds the state folder
+        └── CoPartitionError     exit_code 2: topics that belong together differ in partitions
+
+The commands print ``tally: <sentence>`` on standard error and end with ``exit_code``. Whatever is
+not in this tree is a defect and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TallyError(Exception):
+    """An error with a sentence for its reader.
+
+    ``exit_code`` is what a command ends with. ``retriable`` says whether the same call may succeed
+    later with nothing changed by a human.
+    """
+
+    exit_code: ClassVar[int] = 1
+    retriable: bool = False
+
+    def __init__(self, sentence: str, *, retriable: bool | None = None) -> None:
+        super().__init__(sentence)
+        if retriable is not None:
+            self.retriable = retriable
+
+
+class NotRunnable(TallyError):  # noqa: N818 - the word of the verdict it leads to
+    """This machine lacks what the command needs."""
+
+    exit_code = 3
+
+
+class NoCluster(TallyError):  # noqa: N818 - says what is the case
+    """There is no cluster to talk to."""
+
+    exit_code = 2
+
+
+class RefusedError(TallyError):
+    """What was asked would do harm; nothing was changed."""
+
+    exit_code = 2
+
+
+class BrokerFailed(TallyError):  # noqa: N818 - says what happened
+    """The local broker died or did not answer in time."""
+
+
+class ClusterError(TallyError):
+    """The cluster refused, or did not answer."""
+
+
+class WorkerError(TallyError):
+    """A worker cannot go on; what it had not committed is redone by others."""
+
+
+class WorkerFencedError(WorkerError):
+    """Another worker took over this worker's transactional id."""
+
+    exit_code = 4
+
+
+class WorkerIdInUseError(WorkerError):
+    """Another process on this host holds this worker's state folder."""
+
+    exit_code = 4
+
+
+class CoPartitionError(WorkerError):
+    """Topics of one stage differ in partitions, or are missing: one key would live in two tasks."""
+
+    exit_code = 2

@@ -1,0 +1,188 @@
+"""The worker's membership in the consumer group: one consumer, every call on it from one thread.
+
+Ownership changes only inside :meth:`GroupConsumer.poll`; the callbacks do bounded work and note
+what happened, the engine acts on it when the poll has returned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams import marker
+from streams.errors import WorkerError
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CHANGES_WAIT_S = 0.1
+"""How long the client's queue is looked through for changes of ownership; they are put there before a new epoch begins."""
+METADATA_WAIT_S = 5.0
+"""How long one question for metadata waits; while the cluster is away it is asked again and again."""
+
+
+@dataclass
+class Polled:
+    """What one poll gave: records, and changes of ownership in the order in which they happened."""
+
+    messages: list[Message] = field(default_factory=list)
+    changes: list[tuple[str, list[marker.TopicPartition]]] = field(default_factory=list)
+    lost_positions: dict[marker.TopicPartition, str] = field(default_factory=dict)
+
+
+class GroupConsumer:
+    """The consumer of a worker. Not thread-safe on purpose: metadata asked from another thread during a revoke deadlocks."""
+
+    def __init__(self, settings: Settings, client: Mapping[str, Any]) -> None:
+        self._incremental = settings.group_protocol == "consumer"
+        protocol = (
+            {"group.protocol": "consumer", "group.remote.assignor": "range"}
+            if self._incremental
+            else {"partition.assignment.strategy": "range", "session.timeout.ms": settings.session_timeout_ms}
+        )
+        self._consumer = Consumer(
+            {
+                **client,
+                **protocol,
+                "group.id": settings.group_id,
+                "client.id": settings.transactional_id,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",  # a position that is gone is said, never guessed
+                "isolation.level": "read_committed",
+                "check.crcs": True,
+                "max.poll.interval.ms": settings.max_poll_interval_ms,
+                "fetch.wait.max.ms": settings.epoch_wait_ms,
+            }
+        )
+        self._polled = Polled()
+        self._owned: set[marker.TopicPartition] = set()
+        self.metadata: Any = None
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group for these topics."""
+        self._consumer.subscribe(sorted(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def poll(self, records_max: int, wait_s: float) -> Polled:
+        """Give up to ``records_max`` records of owned partitions and every change of ownership since the last call."""
+        messages = self._consumer.consume(records_max, wait_s)
+        polled, self._polled = self._polled, Polled()
+        for message in messages:
+            if message.error() is None:
+                polled.messages.append(message)
+            else:
+                self._note_error(message, polled)
+        return polled
+
+    def synchronise(self) -> Polled:
+        """Take the group metadata, then serve every change of ownership from before it; what was fetched is fetched again.
+
+        Only this metadata may go into a transaction. The broker checks the member's epoch and not who
+        owns what: a worker that was frozen may be a member again, with a new epoch, before it is told
+        that it lost everything; metadata taken at that moment would let it commit what is no longer its own.
+        """
+        metadata = self._consumer.consumer_group_metadata()
+        while True:
+            self._consumer.pause([TopicPartition(*where) for where in self._owned])
+            messages = self._consumer.consume(1, CHANGES_WAIT_S)
+            if not any(message.error() is None for message in messages):
+                break  # nothing was before the end of the queue, so no change is left in it
+        polled, self._polled = self._polled, Polled()
+        self.metadata = metadata
+        return polled
+
+    def start(self, offsets: Mapping[marker.TopicPartition, int]) -> bool:
+        """Read these partitions from these offsets on; False: the client is not ready for it yet, ask again."""
+        try:
+            for (topic, partition), offset in offsets.items():
+                self._consumer.seek(TopicPartition(topic, partition, offset))
+        except KafkaException as error:
+            if error.args[0].code() in {KafkaError._STATE, KafkaError._PREV_IN_PROGRESS}:  # noqa: SLF001 - the client's own codes
+                return False
+            raise
+        self._consumer.resume([TopicPartition(*where) for where in offsets])
+        return True
+
+    def resume(self, partitions: Iterable[marker.TopicPartition]) -> None:
+        """Go on fetching partitions that are still owned."""
+        self._consumer.resume([TopicPartition(*where) for where in partitions if where in self._owned])
+
+    def pause(self, partitions: Iterable[marker.TopicPartition]) -> None:
+        """Stop fetching partitions that are still owned."""
+        self._consumer.pause([TopicPartition(*where) for where in partitions if where in self._owned])
+
+    def partition_counts(self, topics: Iterable[str], go_on_waiting: Callable[[], None]) -> dict[str, int]:
+        """Give the number of partitions of each topic that exists; wait as long as the cluster is away."""
+        while True:
+            try:
+                known = self._consumer.list_topics(timeout=METADATA_WAIT_S).topics
+                break
+            except KafkaException as error:
+                if error.args[0].code() not in _PASSING:
+                    raise
+                log.warning("waiting for the cluster: %s", error.args[0].str())
+                go_on_waiting()
+        return {topic: len(known[topic].partitions) for topic in topics if topic in known}
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Nothing is read before its task is restored; the real position comes with start(). Until then an
+        # absolute offset: a logical one is looked up, and its answer could come after start() and move the position.
+        held = [TopicPartition(p.topic, p.partition, 0) for p in partitions]
+        if self._incremental:
+            consumer.incremental_assign(held)
+        else:
+            consumer.assign(held)
+        consumer.pause(held)
+        self._note("assigned", partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._incremental:
+            consumer.incremental_unassign(partitions)
+        else:
+            consumer.unassign()
+        self._note("revoked", partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.warning(
+            "lost %d partitions: the group went on without this worker; what it had not committed is redone", len(partitions)
+        )
+        self._on_revoke(consumer, partitions)
+
+    def _note(self, what: str, partitions: list[TopicPartition]) -> None:
+        where = [(p.topic, p.partition) for p in partitions]
+        (self._owned.update if what == "assigned" else self._owned.difference_update)(where)
+        self._polled.changes.append((what, where))
+
+    def _note_error(self, message: Message, polled: Polled) -> None:
+        error = message.error()
+        assert error is not None  # noqa: S101 - asked by the caller
+        topic, partition = message.topic(), message.partition()
+        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
+            polled.lost_positions[topic or "", partition or 0] = error.str()
+        elif error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
+            log.warning("an epoch took longer than max.poll.interval.ms: %s", error.str())
+        elif error.fatal() or not (error.retriable() or error.code() in _PASSING):
+            raise WorkerError(f"the consumer cannot go on: {error.str()} ({error.name()}, {topic}/{partition})")
+        else:
+            log.warning("the consumer waits for the cluster: %s", error.str())
+
+
+_PASSING = {
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._RESOLVE,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._WAIT_COORD,  # noqa: SLF001
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_MEMBER_ID,
+}
+"""Errors that the client mends by itself, though it does not call them retriable."""

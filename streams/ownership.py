@@ -1,0 +1,163 @@
+"""Which tasks this worker owns, and their way from assigned over restored to running, stopped or revoked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from queue import SimpleQueue
+
+from streams import marker
+from streams.errors import CoPartitionError
+from streams.group import GroupConsumer, Polled
+from streams.restore import Restored, Restorer, close_store
+from streams.tasks import Task, Tasks, TaskState
+from streams.threads import Threads
+from streams.topology import Topology
+
+log = logging.getLogger(__name__)
+
+Announce = Callable[[set[marker.TopicPartition]], Awaitable[None]]
+
+
+class Ownership:
+    """Follows the group: restores what is assigned, starts what is restored, closes what is revoked.
+
+    All methods run on the event loop, between two epochs. ``running`` has the running tasks by
+    stage name and partition; tables read through it.
+    """
+
+    def __init__(self, topology: Topology, prefix: str, threads: Threads) -> None:
+        self.tasks = Tasks(topology, prefix)
+        self.running: Mapping[str, dict[int, Task]] = {stage.name: {} for stage in topology}
+        self._topology = topology
+        self._prefix = prefix
+        self._threads = threads
+        self._done: SimpleQueue[Restored | BaseException] = SimpleQueue()  # from the stores' thread
+        self._not_ready: list[Restored] = []
+        self._group: GroupConsumer
+        self._restorer: Restorer
+        self._go_on_waiting: Callable[[], None]
+
+    def connect(self, group: GroupConsumer, restorer: Restorer, go_on_waiting: Callable[[], None]) -> None:
+        """Take what it works with; on Kafka's thread, once.
+
+        Raises:
+            CoPartitionError: topics that belong together do not.
+        """
+        self._group, self._restorer, self._go_on_waiting = group, restorer, go_on_waiting
+        self._check_partitions()
+
+    async def follow(self, polled: Polled, announce: Announce) -> None:
+        """Act on changes of ownership, on positions that are gone, and on restores that are done."""
+        for what, partitions in polled.changes:
+            if what == "revoked":
+                for task in self.tasks.revoke(partitions):
+                    self._drop(task)
+                    self._close_later(task)
+            else:
+                await self._threads.on_kafka(self._check_partitions)
+                self._restore(self.tasks.assign(partitions))
+        for where, error in polled.lost_positions.items():
+            owner = self.tasks.by_input.get(where)
+            if owner is not None and owner.state is not TaskState.STOPPED:
+                await self.stop(owner, f"the position on {where[0]}/{where[1]} is gone: {error}")
+        if polled.changes:
+            await announce(set(self.tasks.owned))
+        await self._start_restored()
+
+    async def stop(self, task: Task, reason: str) -> None:
+        """Stop one task; it stays owned and keeps its state, the others go on."""
+        task.state, task.reason = TaskState.STOPPED, reason
+        self._drop(task)
+        log.error("task %s stops, the others go on: %s", task.name, reason)
+        await self._threads.on_kafka(lambda: self._group.pause(task.inputs))
+
+    async def doubt(self, tasks: Iterable[Task]) -> None:
+        """Restore tasks whose last transaction nobody knows of: the changelog and the committed offsets do."""
+        for task in [task for task in tasks if self.tasks.is_current(task)]:
+            fresh = self.tasks.renew(task)
+            self._drop(task)
+            await self._threads.on_kafka(lambda: self._group.pause(fresh.inputs))  # noqa: B023 - awaited at once
+            self._close_later(task)
+            self._restore([fresh])
+
+    async def resume_running(self) -> None:
+        """Go on fetching for running tasks after all were paused."""
+        partitions = [where for task in self.tasks.running() for where in task.inputs]
+        await self._threads.on_kafka(lambda: self._group.resume(partitions))
+
+    async def release(self) -> None:
+        """Leave the group and close every store."""
+        for task in list(self.tasks):
+            task.revoked.set()
+        await self._threads.on_kafka(self._group.close)
+        for task in list(self.tasks):
+            await self._threads.on_stores(lambda: close_store(task))  # noqa: B023 - awaited at once
+
+    async def _start_restored(self) -> None:
+        """Start the tasks whose restore is done and whose marker agrees."""
+        restored, self._not_ready = self._not_ready, []
+        while not self._done.empty():
+            done = self._done.get_nowait()
+            if isinstance(done, BaseException):
+                raise done
+            restored.append(done)
+        for done in restored:
+            if not self.tasks.is_current(done.task):
+                self._close_later(done.task)
+            elif isinstance(done.verdict, marker.Refuse):
+                await self.stop(done.task, done.verdict.reason)
+            elif await self._threads.on_kafka(lambda: self._group.start(done.verdict.offsets)):  # type: ignore[union-attr]  # noqa: B023
+                self._run(done.task, done.verdict.offsets)
+            else:
+                self._not_ready.append(done)
+
+    def _run(self, task: Task, offsets: dict[marker.TopicPartition, int]) -> None:
+        if task.state is not TaskState.RESTORING:
+            raise RuntimeError(f"task {task.name} is {task.state} and was to be started: its position would go back")
+        task.next_offsets = offsets
+        task.state = TaskState.RUNNING
+        if task.stage is not None:
+            self.running[task.stage.name][task.partition] = task
+        log.info("task %s runs from %s", task.name, ", ".join(f"{t}={at}" for (t, _), at in sorted(offsets.items())))
+
+    def _restore(self, tasks: list[Task]) -> None:
+        def work() -> None:
+            try:
+                for done in self._restorer.restore(tasks):
+                    self._done.put(done)
+            except BaseException as error:  # noqa: BLE001 - raised on the loop by _start_restored
+                self._done.put(error)
+
+        if tasks:
+            self._threads.submit_to_stores(work)
+
+    def _close_later(self, task: Task) -> None:
+        """Close a store outside of the poll: a revoke does bounded work only."""
+
+        def work() -> None:
+            try:
+                close_store(task)
+            except Exception as error:  # noqa: BLE001 - a store that is given up may be behind or broken: the changelog has it
+                log.warning("store of %s did not close well and will be restored: %s", task.name, error)
+
+        self._threads.submit_to_stores(work)
+
+    def _drop(self, task: Task) -> None:
+        if task.stage is not None and self.running[task.stage.name].get(task.partition) is task:
+            del self.running[task.stage.name][task.partition]
+
+    def _check_partitions(self) -> None:
+        """Refuse stages whose inputs and changelog differ in partitions: one key would live in two tasks."""
+        for stage in self._topology:
+            names = [topic.named(self._prefix) for topic in (*stage.reads, stage.changelog)]
+            counts = self._group.partition_counts(names, self._go_on_waiting)
+            missing = [name for name in names if name not in counts]
+            if missing:
+                raise CoPartitionError(f"topic {', '.join(missing)} does not exist: run `tally topics apply` first")
+            if len(set(counts.values())) > 1:
+                said = ", ".join(f"{name} has {count}" for name, count in counts.items())
+                raise CoPartitionError(
+                    f"stage {stage.name} needs as many partitions in each of its topics, but {said}. One key would live in two "
+                    "tasks. Create the topics anew with equal partitions and send the events again; keys never move by themselves"
+                )

@@ -1,0 +1,99 @@
+"""Every setting of a process, read once at the edge and passed in.
+
+``TALLY_<NAME>`` in the environment sets a field, ``KAFKA_BOOTSTRAP_SERVERS`` the cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One frozen set of settings. Units stand last in the names."""
+
+    model_config = SettingsConfigDict(env_prefix="TALLY_", frozen=True, populate_by_name=True)
+
+    bootstrap_servers: str = Field(
+        default="",
+        validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "TALLY_BOOTSTRAP_SERVERS"),
+        description="the cluster; without it the local broker that `tally broker up` started",
+    )
+    home: Path = Field(default=Path(".tally"), description="folder of the local broker, the stores and what the last demo left")
+    prefix: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]*$", description="put before every topic, group and transactional id"
+    )
+    app_id: str = Field(
+        default="tally", pattern=r"^[A-Za-z0-9._-]+$", description="consumer group, and part of transactional ids"
+    )
+    worker_id: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._-]+$", description="names this worker")
+    web_port: int = Field(
+        default=0, ge=0, le=65535, description="port of the status page; 0: 6066 and the number at the id's end"
+    )
+    group_protocol: Literal["consumer", "classic"] = Field(
+        default="consumer", description="KIP-848, or the classic range assignor"
+    )
+    session_timeout_ms: int = Field(
+        default=6_000, ge=1_000, description="classic protocol only: after this a silent worker is dead"
+    )
+    max_poll_interval_ms: int = Field(default=300_000, ge=1_000, description="an epoch longer than this costs the membership")
+    transaction_timeout_ms: int = Field(
+        default=10_000, ge=1_000, description="how long a dead worker's open transaction may hold readers back"
+    )
+    epoch_records_max: int = Field(default=8_000, ge=1, description="records of one epoch; more amortise a commit, and redo more")
+    epoch_wait_ms: int = Field(default=100, ge=1, description="how long a poll waits for a full epoch: latency when idle")
+    redo_attempts_max: int = Field(
+        default=3, ge=1, description="failures of an agent on the same records before they are tried task by task"
+    )
+    block_cache_bytes: int = Field(default=64 << 20, ge=1 << 20, description="RocksDB blocks in memory, all tasks together")
+    write_buffer_bytes: int = Field(default=64 << 20, ge=1 << 20, description="RocksDB write buffers, all tasks together")
+
+    @property
+    def group_id(self) -> str:
+        """Consumer group of all workers of this deployment."""
+        return f"{self.prefix}{self.app_id}"
+
+    @property
+    def status_port(self) -> int:
+        """Port of the status page: as set, or by the worker's id, so that w1 and w2 share a host."""
+        digits = self.worker_id[len(self.worker_id.rstrip("0123456789")) :]
+        return self.web_port or 6066 + int(digits or 0) % 1_000
+
+    @property
+    def transactional_id(self) -> str:
+        """Transactional id of this worker; a second worker with the same id fences the first."""
+        return f"{self.group_id}-{self.worker_id}"
+
+    @property
+    def state_folder(self) -> Path:
+        """Folder of this worker's stores."""
+        return self.home / "state" / f"{self.prefix}{self.worker_id}"
+
+    @property
+    def context_file(self) -> Path:
+        """What the last local broker and demo left for the commands after them: bootstrap servers and prefix."""
+        return self.home / "context.json"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment, then the context of the local broker for what is still unset.
+
+    ``overrides`` (command-line options) win over both. The prefix of the last demo is used only
+    on the broker that the demo used, and only when none is set.
+    """
+    given = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    context: dict[str, str] = {}
+    if given.context_file.exists():
+        context = json.loads(given.context_file.read_text())
+    update: dict[str, str] = {}
+    if not given.bootstrap_servers:
+        update["bootstrap_servers"] = context.get("bootstrap_servers", "")
+    servers = given.bootstrap_servers or update.get("bootstrap_servers", "")
+    if "prefix" not in given.model_fields_set and servers == context.get("bootstrap_servers"):
+        update["prefix"] = context.get("prefix", "")
+    return given.model_copy(update=update)

@@ -1,0 +1,181 @@
+"""The only place that knows Kafka transactions: one producer, one transaction per epoch, open for milliseconds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from schemas.topics import TOPICS
+from streams import marker
+from streams.effects import Output
+from streams.errors import WorkerFencedError
+
+log = logging.getLogger(__name__)
+
+INDEFINITE_AFTER_S = 60.0
+"""How long one step is tried again before its outcome counts as unknown and the producer is replaced."""
+ATTEMPT_S = 5.0
+"""Of one blocking call; between two of them the deadline is looked at."""
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Everything one epoch commits. ``markers`` are last in their changelog partitions; their offsets come back."""
+
+    records: Sequence[Output]
+    markers: Mapping[marker.TopicPartition, Output]
+    offsets: Mapping[marker.TopicPartition, int]
+    group_metadata: Any
+
+
+@dataclass(frozen=True)
+class Committed:
+    """It happened. ``marker_offsets`` are where the markers stand in the changelogs."""
+
+    marker_offsets: dict[marker.TopicPartition, int]
+
+
+@dataclass(frozen=True)
+class Aborted:
+    """It did not happen, and the producer can go on."""
+
+    cause: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Nobody knows: the producer was replaced, and the committed offsets and changelogs must be asked."""
+
+    cause: str
+
+
+class TransactionalProducer:
+    """Commits epochs. A second process with the same transactional id fences this one."""
+
+    def __init__(self, config: Mapping[str, Any], reach: Callable[[str], None], go_on_waiting: Callable[[], None]) -> None:
+        self._config = {
+            **config,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",  # librdkafka's own default disagrees with every other client
+            "linger.ms": 5,
+            # Right after a commit the coordinator answers the next transaction with "concurrent": ask again soon, not in 100 ms.
+            "retry.backoff.ms": 5,
+            "retry.backoff.max.ms": 100,
+            # The client's own limit is below what the topics take; sizes are checked per topic before (effects.py).
+            "message.max.bytes": max(topic.max_message_bytes for topic in TOPICS),
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 1_048_576,
+        }
+        self._reach = reach
+        self._go_on_waiting = go_on_waiting
+        self._producer = self._new_producer()
+
+    def commit(self, transaction: Transaction) -> Committed | Aborted | Unknown:
+        """Write everything in one transaction.
+
+        Raises:
+            WorkerFencedError: another worker uses the same transactional id.
+        """
+        placed: dict[marker.TopicPartition, int] = {}
+        try:
+            self._producer.begin_transaction()
+            self._reach("before_produce")
+            self._produce(transaction, placed)
+            self._reach("before_offsets")
+            offsets = [TopicPartition(topic, partition, at) for (topic, partition), at in transaction.offsets.items()]
+            self._retry(lambda: self._producer.send_offsets_to_transaction(offsets, transaction.group_metadata, ATTEMPT_S))
+            self._retry(lambda: _flushed(self._producer))
+            self._reach("before_commit")
+            self._retry(lambda: self._producer.commit_transaction(ATTEMPT_S))
+        except KafkaException as error:
+            return self._recover(error)
+        return Committed(placed)
+
+    def _produce(self, transaction: Transaction, placed: dict[marker.TopicPartition, int]) -> None:
+        def on_marker(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                placed[message.topic() or "", message.partition() or 0] = message.offset() or 0
+
+        for output in transaction.records:
+            self._enqueue(output)
+        for output in transaction.markers.values():
+            self._enqueue(output, on_delivery=on_marker)
+
+    def _enqueue(self, output: Output, **options: Any) -> None:
+        if output.headers is not None:
+            options["headers"] = output.headers
+        if output.timestamp_ms:
+            options["timestamp"] = output.timestamp_ms
+        while True:
+            try:
+                self._producer.produce(output.topic, output.value, output.key, output.partition, **options)
+            except BufferError:
+                self._producer.poll(0.1)  # the queue is full: let the client send some of it
+            else:
+                return
+
+    def _retry(self, step: Callable[[], Any]) -> None:
+        """Run a step again while its error says that this is right, for a bounded time."""
+        deadline = time.monotonic() + INDEFINITE_AFTER_S
+        while True:
+            try:
+                step()
+            except KafkaException as error:
+                reason: KafkaError = error.args[0]
+                if not reason.retriable() or time.monotonic() > deadline:
+                    raise
+                log.warning("the transaction waits for the cluster: %s", reason.str())
+                self._go_on_waiting()
+            else:
+                return
+
+    def _recover(self, error: KafkaException) -> Aborted | Unknown:
+        reason: KafkaError = error.args[0]
+        _raise_if_fenced(reason, self._config["transactional.id"])
+        if reason.txn_requires_abort():
+            try:
+                self._retry(lambda: self._producer.abort_transaction(ATTEMPT_S))
+            except KafkaException as abort_error:
+                _raise_if_fenced(abort_error.args[0], self._config["transactional.id"])
+                reason = abort_error.args[0]
+            else:
+                return Aborted(f"{reason.name()}: {reason.str()}")
+        log.warning("nobody knows whether the transaction happened (%s); the producer is replaced", reason.str())
+        self._producer = self._new_producer()
+        return Unknown(f"{reason.name()}: {reason.str()}")
+
+    def _new_producer(self) -> Producer:
+        """Make a producer whose predecessor's transaction is settled; wait as long as the cluster is away."""
+        producer = Producer(dict(self._config))
+        while True:
+            try:
+                producer.init_transactions(ATTEMPT_S)
+            except KafkaException as error:
+                reason: KafkaError = error.args[0]
+                _raise_if_fenced(reason, self._config["transactional.id"])
+                if not reason.retriable():
+                    raise
+                log.warning("waiting for the cluster's transaction coordinator: %s", reason.str())
+                self._go_on_waiting()
+            else:
+                return producer
+
+
+def _flushed(producer: Producer) -> None:
+    if producer.flush(ATTEMPT_S):
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "records are still on their way", retriable=True))  # noqa: SLF001
+
+
+def _raise_if_fenced(reason: KafkaError, transactional_id: str) -> None:
+    fenced = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001
+    if reason.code() in fenced:
+        raise WorkerFencedError(
+            f"the transactional id {transactional_id} has a newer owner: another worker took it over, or this one was silent for "
+            "longer than transaction_timeout_ms and the cluster ended its transaction. This one wrote nothing after it and "
+            "stops. Give every worker its own --id, or start this one again"
+        )

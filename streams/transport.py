@@ -1,0 +1,300 @@
+"""Faust's seam: a Transport whose consumer and producer are one engine of epochs.
+
+Topics that the topology's stages read are delivered in batches, one message per epoch and stage;
+every other topic (ask and cast, replies, group_by) is delivered record by record as Faust expects,
+inside the same epochs. Faust's own commits, fetcher and recovery have nothing left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import faust
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from faust.agents import current_agent
+from faust.transport import base
+from faust.transport.consumer import Consumer as FaustConsumer
+from faust.transport.producer import Producer as FaustProducer
+from faust.types.tuples import TP, ConsumerMessage, RecordMetadata
+from mode import Service
+
+from schemas.partitioning import partition_of
+from streams.batch import EngineBatch
+from streams.effects import Output
+from streams.engine import AgentFailedError, Engine
+from streams.marker import TopicPartition
+from streams.messages import list_headers
+from streams.tasks import Task
+
+if TYPE_CHECKING:
+    from streams.app import TallyApp
+
+ACK_LOOK_S = 0.5
+"""How often the barrier looks by itself; acknowledgements wake it, but a cancelled agent may not."""
+
+
+class BatchSchema(faust.Schema[Any, Any]):
+    """For topics that a stage reads: the message's value is the batch already."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        """Give the function that makes Faust's event of a message."""
+
+        async def decode(message: Any, *, propagate: bool = False) -> Any:  # noqa: ARG001 - Faust's signature
+            return app.create_event(None, message.value, message.headers, message)
+
+        return decode
+
+
+class Fetcher(Service):
+    """Faust starts and stops a fetcher; the engine polls by itself, also before there is an assignment."""
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        self.app = app
+        super().__init__(**kwargs)
+
+
+class Consumer(FaustConsumer):
+    """Delivers what the engine polled, and waits until the agents are done with it."""
+
+    app: TallyApp
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._assigned: set[TP] = set()
+        self._plain_failure: asyncio.Future[None] | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The worker's engine."""
+        return self.app.engine
+
+    async def on_start(self) -> None:
+        """Connect the engine and begin to run epochs; polling goes on without any assignment."""
+        self.engine.deliver_batch = self._deliver_batch
+        self.engine.deliver_plain = self._deliver_plain
+        self.engine.announce = self._announce
+        await self.engine.start()
+        self.add_future(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self.engine.run()
+        except BaseException as error:
+            self.app.fail(error)
+            raise
+
+    async def on_stop(self) -> None:
+        """Nothing is left: the app has drained the engine before it stops its services."""
+
+    # From the engine to Faust.
+
+    async def _announce(self, owned: set[TopicPartition]) -> None:
+        self._assigned = {TP(*where) for where in owned}
+        self.app.on_rebalance_start()
+        await self.on_partitions_assigned(set(self._assigned), self.app.consumer_generation_id)
+
+    async def _deliver_batch(self, batch: EngineBatch) -> None:
+        await self.callback(self._message(batch.messages[0], value=batch, key=None))
+
+    async def _deliver_plain(self, records: list[tuple[Task, Message]]) -> None:
+        """Deliver record by record and wait until Faust has acknowledged each one that somebody reads."""
+        failure = self._plain_failure = asyncio.get_running_loop().create_future()
+        messages = [self._message(record, record.value(), record.key()) for _, record in records]
+        for message in messages:
+            await self.callback(message)
+        while any(message.refcount and not message.acked for message in messages):
+            self._waiting_for_ack = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._waiting_for_ack, failure}, timeout=ACK_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if failure.done():
+                await failure
+        self._acked.clear()
+        self._acked_index.clear()
+
+    def _message(self, record: Message, value: Any, key: Any) -> ConsumerMessage:
+        kind, timestamp_ms = record.timestamp()
+        tp = TP(record.topic() or "", record.partition() or 0)
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            record.offset() or 0,
+            timestamp_ms / 1000,
+            kind,
+            dict(list_headers(record)),  # type: ignore[arg-type]  # its type knows no null header
+            key,
+            value,
+            None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    async def on_task_error(self, exc: BaseException) -> None:
+        """An agent raised: what its epoch wrote is thrown away and its records are delivered again."""
+        agent = current_agent()
+        self.engine.agent_failed(None if agent is None else agent.name, exc)
+        if self._plain_failure is not None and not self._plain_failure.done():
+            failure = AgentFailedError(f"agent {agent and agent.name}: {type(exc).__name__}: {exc}")
+            failure.__cause__ = exc
+            self._plain_failure.set_exception(failure)
+            self._plain_failure.exception()  # it may have been another stage's agent: nobody need ask
+
+    # What Faust asks of a consumer.
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group for these topics."""
+        await self.engine.subscribe(topics)
+
+    def assignment(self) -> set[TP]:
+        """Give the owned partitions."""
+        return set(self._assigned)
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
+        """Epochs commit by themselves; a commit of acknowledged messages alone would break invariant I1."""
+        return False
+
+    async def wait_empty(self) -> None:
+        """Epochs end by themselves."""
+
+    async def perform_seek(self) -> None:
+        """Tasks start where their marker says."""
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Tasks start where their marker says."""
+        return {}
+
+    async def create_topic(self, topic: str, partitions: int, replication: int, **kwargs: Any) -> None:
+        """Create a topic of Faust's own."""
+        await self.app.producer.create_topic(topic, partitions, replication, **kwargs)
+
+    def highwater(self, tp: TP) -> int:
+        """Give the end of a partition as far as known."""
+        task = self.engine.tasks.by_input.get((tp.topic, tp.partition))
+        return task.next_offsets.get((tp.topic, tp.partition), 0) if task else 0
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """Give the ends of partitions as far as known."""
+        return {tp: self.highwater(tp) for tp in partitions}
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """Faust's recovery asks this for tables of its own; there are none."""
+        return dict.fromkeys(partitions, 0)
+
+    async def position(self, tp: TP) -> int | None:
+        """Give the next offset of a partition."""
+        return self.highwater(tp)
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Refuse: a task's position is part of its state."""
+        raise NotImplementedError(f"positions of {sorted(partitions)} belong to their tasks; use a fresh group to read again")
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        raise NotImplementedError(f"the position of {partition} belongs to its task; {offset} cannot be set")
+
+    def topic_partitions(self, topic: str) -> int | None:
+        """Give the number of owned partitions' topic, if any is owned."""
+        return len({tp.partition for tp in self._assigned if tp.topic == topic}) or None
+
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
+        """Give the partition of a key."""
+        return partition if partition is not None else self.app.producer.key_partition(topic, key or b"").partition
+
+    def verify_recovery_event_path(self, now: float, tp: TP) -> None:
+        """Nothing to verify: Faust recovers no tables here."""
+
+    def close(self) -> None:
+        """The engine leaves the group when it is drained."""
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:  # noqa: ARG002
+        return False
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ARG002, ASYNC109
+        return {}
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ARG002, ASYNC109
+        """Nothing: the engine delivers."""
+        return
+        yield
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:  # noqa: ARG002
+        return self._message(record, record.value(), record.key())
+
+
+class Producer(FaustProducer):
+    """What Faust sends goes into the engine's next transaction."""
+
+    app: TallyApp
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: Any,
+        *,
+        transactional_id: str | None = None,  # noqa: ARG002
+    ) -> Awaitable[RecordMetadata]:
+        """Put a record into the next transaction; the awaitable is done when it has committed."""
+        pairs = list(headers.items() if isinstance(headers, Mapping) else headers or [])
+        output = Output(topic, key, value, -1 if partition is None else partition, pairs or None, int((timestamp or 0) * 1000))
+        done = self.app.engine.send(output, by_agent=current_agent() is not None)
+        tp = TP(topic, output.partition)
+
+        async def metadata() -> RecordMetadata:
+            await done
+            return RecordMetadata(topic, tp.partition, tp, -1, timestamp, 1)
+
+        return asyncio.ensure_future(metadata())
+
+    async def send_and_wait(self, *args: Any, **kwargs: Any) -> RecordMetadata:
+        """Send a record and wait for its transaction.
+
+        Raises:
+            RuntimeError: inside an agent, whose epoch would wait for itself.
+        """
+        if current_agent() is not None:
+            raise RuntimeError("an agent cannot wait for what it sends: it is committed with the epoch that the agent works on")
+        return await (await self.send(*args, **kwargs))
+
+    async def flush(self) -> None:
+        """Hand over what Faust has buffered."""
+        if self.buffer.state == "running":
+            await self.buffer.flush()
+
+    def key_partition(self, topic: str, key: bytes | None) -> TP:
+        """Give the partition of a key on one of Faust's own topics."""
+        return TP(topic, partition_of((key or b"").decode("utf-8", "replace"), self.app.conf.topic_partitions))
+
+    async def create_topic(
+        self, topic: str, partitions: int, replication: int, *, config: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Create a topic of Faust's own, unless it exists."""
+
+        def create() -> None:
+            admin = AdminClient(self.app.client_config)
+            if topic not in admin.list_topics(timeout=30).topics:
+                texts = {name: str(value) for name, value in (config or {}).items()}
+                admin.create_topics([NewTopic(topic, partitions, replication or -1, config=texts)])[topic].result(30)
+
+        await asyncio.get_running_loop().run_in_executor(None, create)
+
+    def supports_headers(self) -> bool:
+        """Headers are passed on; ask and reply need them."""
+        return True
+
+
+class Transport(base.Transport):
+    """``tally://host:port``: Faust on the engine."""
+
+    Consumer = Consumer
+    Producer = Producer
+    Fetcher = Fetcher
+    driver_version = "tally"
+    default_port = 9092

@@ -1,0 +1,51 @@
+"""Run one worker: start its app, end it well on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+
+from streams.app import TallyApp, create_app
+from streams.settings import Settings
+from streams.topology import TOPOLOGY, Topology
+
+log = logging.getLogger(__name__)
+
+
+def run_worker(settings: Settings, topology: Topology = TOPOLOGY) -> None:
+    """Run until SIGTERM or SIGINT; raise what made the worker stop otherwise."""
+    asyncio.run(_run(settings, topology))
+
+
+async def _run(settings: Settings, topology: Topology) -> None:
+    app = create_app(settings, topology)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    log.info("worker %s joins group %s on %s", settings.worker_id, settings.group_id, settings.bootstrap_servers)
+    starting = loop.create_task(app.start())
+    waits = {loop.create_task(stop.wait()), loop.create_task(app.failed.wait())}
+    done, _ = await asyncio.wait({starting, *waits}, return_when=asyncio.FIRST_COMPLETED)
+    if starting in done and starting.exception() is None:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await _end(app, starting)
+    log.info("worker %s has left the group", settings.worker_id)
+
+
+async def _end(app: TallyApp, starting: asyncio.Task[None]) -> None:
+    """Stop the app, also one that still waits for its first assignment, and raise what went wrong."""
+    error = app.failure
+    if starting.done():
+        error = error or starting.exception()
+    else:
+        starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+    await app.stop()
+    if error is not None:
+        raise error

@@ -1,0 +1,86 @@
+"""F3: a worker that was frozen past its session writes nothing afterwards, also when only a timer is due."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from confluent_kafka.cimpl import NewTopic
+
+from connectors.ground_truth import truth_of
+from connectors.reader import read_topic
+from connectors.sources.generator import plan
+from connectors.sources.publish import Publisher
+from streams.admin import admin_client
+from streams.local_broker import LocalBroker
+from streams.settings import Settings
+from tests.support.workers import Deployment, Worker, wait_for
+
+START_MS = 1_795_000_000_000
+
+
+def test_f03_a_frozen_worker_is_fenced(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
+    whole = plan(orders=5_000, seed=3, start_ms=START_MS)
+    with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=200) as tally:
+        first, second = tally.start("w1"), tally.start("w2")
+        wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
+        publisher = Publisher(broker.bootstrap_servers, topics)
+        publisher.send(whole.sent[:8_000])
+        wait_for("w2 commits", lambda: second.status().get("epochs_count", 0) >= 10)
+        restores = second.text.count("streams.restore restored")
+        second.signal(signal.SIGSTOP)
+        publisher.send(whole.sent[8_000:])
+        publisher.close()
+        wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
+        second.signal(signal.SIGCONT)
+        # Frozen inside a transaction for longer than its time-out, it is fenced for good and says so; else it joins again.
+        wait_for("w2 joins again or gives up", lambda: anew(second, restores))
+        verdict = tally.finish(truth_of(whole))
+    assert verdict.exact, verdict.headline()
+
+
+def test_f03_a_frozen_worker_with_only_a_timer_due_writes_nothing(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
+    admin = admin_client(Settings(bootstrap_servers=broker.bootstrap_servers))
+    admin.create_topics([NewTopic(f"{topics}beats", 1, 1)])[f"{topics}beats"].result(30)
+    timer = {"TEST_TOPOLOGY": "tests.support.topologies:WITH_TIMER"}
+    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+        first, second = tally.start("w1"), tally.start("w2", timer)
+        wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
+        wait_for("w2 beats", lambda: len(beats(tally)) >= 3)
+        second.signal(signal.SIGSTOP)
+        wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
+        before = len(beats(tally))
+        resumed_ms = time.time_ns() // 1_000_000
+        second.signal(signal.SIGCONT)
+        wait_for("w2 has tasks again and beats", lambda: len(beats(tally)) > before + 3)
+        rejoined_ms = rejoined_at_ms(second, resumed_ms)
+        written_ms = [written for written in beats(tally) if written >= resumed_ms]
+    assert written_ms
+    assert min(written_ms) >= rejoined_ms, "a record was written between the thaw and the new membership"
+
+
+def anew(worker: Worker, restores: int) -> bool:
+    """Tell whether a thawed worker got tasks anew, or ended because its transaction had been ended for it."""
+    if worker.alive:
+        return worker.text.count("streams.restore restored") > restores
+    assert worker.process.returncode == 4, worker.text[-3000:]
+    return "has a newer owner" in worker.text
+
+
+def beats(tally: Deployment) -> list[int]:
+    """Give when each committed beat was produced."""
+    return [record.timestamp_ms for record in read_topic(tally.bootstrap_servers, f"{tally.prefix}beats")]
+
+
+def rejoined_at_ms(worker: Worker, after_ms: int) -> int:
+    """Give when the worker's first task started after ``after_ms``, by its log."""
+    for line in worker.text.splitlines():
+        match = re.match(r"(\S+ \S+),(\d+) INFO streams.ownership task .* runs from", line)
+        if match:
+            at = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp() * 1000 + int(match[2])
+            if at >= after_ms:
+                return int(at)
+    raise AssertionError("the worker never got a task again")

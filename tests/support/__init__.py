@@ -1,0 +1,1 @@
+"""What several tests share: workers as processes, whole runs, and the topologies that they run."""

@@ -1,0 +1,33 @@
+"""The chain of markers in a changelog: each epoch of a task begins where the one before ended, whoever wrote it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from connectors.reader import read_topic
+from schemas.codec import decode
+from schemas.events import TaskMarker
+from schemas.topics import MARKER_KEY
+
+
+def chains(bootstrap_servers: str, prefix: str, changelog: str) -> dict[int, list[TaskMarker]]:
+    """Give the committed markers of each partition of a changelog that was not compacted yet."""
+    found: dict[int, list[TaskMarker]] = {}
+    for record in read_topic(bootstrap_servers, prefix + changelog):
+        if record.key == MARKER_KEY:
+            marker = decode(record.value)
+            assert isinstance(marker, TaskMarker)
+            found.setdefault(record.partition, []).append(marker)
+    return found
+
+
+def assert_unbroken(bootstrap_servers: str, prefix: str) -> None:
+    """Fail where an epoch was written twice, skipped, or by somebody who no longer owned the task."""
+    for changelog in ("settlement-changelog", "revenue-changelog"):
+        for partition, markers in chains(bootstrap_servers, prefix, changelog).items():
+            for before, after in pairwise(markers):
+                where = f"{changelog}/{partition}: epoch {before.epoch} by {before.worker}, then {after.epoch} by {after.worker}"
+                assert after.epoch == before.epoch + 1, where
+                ended = {(p.topic, p.partition): p.next_offset for p in before.positions}
+                begun = {(p.topic, p.partition): p.first_offset for p in after.positions}
+                assert ended == begun, f"{where}: ended at {ended}, begun at {begun}"

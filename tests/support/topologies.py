@@ -1,0 +1,112 @@
+"""Topologies for tests: the real one with one thing wrong, or one thing more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from agents.ports import AgentFunction, Runtime, Slot, Stream, Table, TableSpec
+from agents.rowwise import Fold
+from agents.settlement import agent as settlement
+from agents.settlement.decide import decide
+from agents.settlement.rows import order_key
+from agents.settlement.state import ORDER_STATE
+from schemas.events import PaymentCaptured
+from streams.topology import TOPOLOGY, Topology
+
+
+class FailingTable:
+    """A table that calls ``after_write`` when rows were written to it."""
+
+    def __init__(self, table: Table[Any], after_write: Callable[[Mapping[Slot, Any]], None]) -> None:
+        self._table = table
+        self._after_write = after_write
+        self.get_many = table.get_many
+
+    def put_many(self, rows: Mapping[Slot, Any]) -> None:
+        self._table.put_many(rows)
+        self._after_write(rows)
+
+
+class FailingRuntime:
+    """The runtime, with failing tables."""
+
+    def __init__(self, runtime: Runtime, after_write: Callable[[Mapping[Slot, Any]], None]) -> None:
+        self._runtime = runtime
+        self._after_write = after_write
+
+    def table(self, spec: TableSpec[Any]) -> Any:
+        return FailingTable(self._runtime.table(spec), self._after_write)
+
+    def agent(self, name: str) -> Callable[[AgentFunction], AgentFunction]:
+        return self._runtime.agent(name)
+
+
+def _with_settlement(declare: Callable[[Runtime], None]) -> Topology:
+    return (replace(TOPOLOGY[0], declare=declare), *TOPOLOGY[1:])
+
+
+def _declare_raising_once(runtime: Runtime) -> None:
+    written = 0
+
+    def after_write(rows: Mapping[Slot, Any]) -> None:
+        nonlocal written
+        before, written = written, written + len(rows)
+        if before <= 1_000 < written:
+            raise RuntimeError("raised once, after writing to a table")
+
+    settlement.declare(FailingRuntime(runtime, after_write))
+
+
+def _declare_raising_for_partition_3(runtime: Runtime) -> None:
+    def after_write(rows: Mapping[Slot, Any]) -> None:
+        if any(partition == 3 for partition, _ in rows):
+            raise RuntimeError("cannot work on partition 3")
+
+    settlement.declare(FailingRuntime(runtime, after_write))
+
+
+def _declare_decide_raises(runtime: Runtime) -> None:
+    orders = runtime.table(ORDER_STATE)
+
+    def fragile(state: Any, event: Any) -> Any:
+        if event.order_id.endswith("7"):
+            raise ZeroDivisionError("seven")
+        return decide(state, event)
+
+    @runtime.agent("settlement")
+    async def agent(stream: Stream) -> None:
+        async for batch in stream:
+            for _ in Fold(batch, orders, order_key, fragile):
+                pass
+
+
+def _declare_off_by_one(runtime: Runtime) -> None:
+    def off_by_one(state: Any, event: Any) -> Any:
+        if isinstance(event, PaymentCaptured) and event.order_id.endswith("77"):
+            event = msgspec.structs.replace(event, amount_minor=event.amount_minor + 1)
+        return decide(state, event)
+
+    settlement.decide = off_by_one  # type: ignore[attr-defined]
+    settlement.declare(runtime)
+
+
+def _declare_with_timer(runtime: Any) -> None:
+    settlement.declare(runtime)
+    settings = runtime.app.engine.settings
+    beats = runtime.app.topic(f"{settings.prefix}beats", value_serializer="raw")
+
+    @runtime.app.timer(0.2)  # type: ignore[untyped-decorator]
+    async def beat() -> None:
+        await beats.send(value=f"{settings.worker_id} {time.time_ns() // 1_000_000}".encode())
+
+
+RAISING_ONCE = _with_settlement(_declare_raising_once)
+RAISING_FOR_PARTITION_3 = _with_settlement(_declare_raising_for_partition_3)
+DECIDE_RAISES = _with_settlement(_declare_decide_raises)
+OFF_BY_ONE = _with_settlement(_declare_off_by_one)
+WITH_TIMER = _with_settlement(_declare_with_timer)

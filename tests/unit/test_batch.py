@@ -1,0 +1,204 @@
+"""A batch: what can be read is decided, what cannot is buried alone, and every record is counted once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from confluent_kafka import Message
+
+from agents.outcomes import DUPLICATE, Decision, Duplicate, Rejected
+from schemas.codec import REASONS, encode
+from schemas.events import OrderPlaced, RevenueDelta
+from schemas.topics import ORDER_STATUS, ORDERS, ORDERS_DLQ, PAYMENTS, PAYMENTS_DLQ, REVENUE_DELTAS, Topic
+from streams.batch import EngineBatch, PoisonedInternalTopicError
+from streams.effects import Effects, RecordTooLargeError
+from streams.tasks import Task, Tasks
+from streams.topology import TOPOLOGY, Stage
+from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
+from tests.unit.orders import captured, placed
+
+NOW_MS = 1_795_000_012_345
+GOOD = encode(placed())
+
+UNREADABLE: dict[str, bytes | None] = {
+    "null_value": None,
+    "no_magic_byte": b"{}",
+    "unknown_schema_id": b"\0" + (999).to_bytes(4, "big") + GOOD[5:],
+    "truncated": GOOD[:-1],
+    "trailing_bytes": GOOD + b"\0",
+    "invalid_utf8": GOOD.replace(b"shop", b"sh\xff\xfe"),
+    "unexpected_type": encode(captured()),
+}
+
+
+def begun(stage: Stage, messages: list[Message]) -> tuple[EngineBatch, Effects, dict[int, Task]]:
+    tasks = Tasks(TOPOLOGY, PREFIX)
+    partitions = {each.partition() or 0 for each in messages}
+    owners = {partition: running_task(tasks, stage, partition, (0,) * len(stage.reads)) for partition in partitions}
+    batch = EngineBatch(stage, PREFIX, messages, owners)
+    effects = Effects()
+    batch.begin(effects, lambda: NOW_MS)
+    return batch, effects, owners
+
+
+def keep(_: object, event: Any) -> Decision[str]:
+    return Decision(event.event_id)
+
+
+@pytest.mark.parametrize("reason", UNREADABLE)
+def test_i4_what_cannot_be_read_is_buried_alone_and_its_neighbours_go_on(reason: str) -> None:
+    batch, effects, owners = begun(
+        SETTLEMENT,
+        [message("orders", 0, placed("before")), message("orders", 1, UNREADABLE[reason]), message("orders", 2, placed("after"))],
+    )
+    decisions = [batch.attempt(row, keep, None) for row in batch.rows]
+    assert decisions == [Decision("before"), Decision("after")]
+    (dead,) = effects.outputs
+    assert (dead.topic, dead.key, dead.value) == (ORDERS_DLQ.named(PREFIX), b"o-1", UNREADABLE[reason])
+    assert dict(dead.headers or [])["__tally.errors.reason"] == reason.encode()
+    assert dict(dead.headers or [])["__tally.errors.class"] == b"undecodable"
+    assert effects.counters[owners[0]] == {"consumed": 3, "applied": 2, "dead": 1, f"dead|{reason}": 1}
+
+
+def test_every_reason_of_the_codec_but_malformed_is_buried_above() -> None:
+    assert set(UNREADABLE) == set(REASONS) - {"malformed"}
+
+
+def test_i4_every_record_is_applied_duplicate_or_dead_and_the_counters_add_up_per_task() -> None:
+    def decide(_: None, event: OrderPlaced) -> Decision[None] | Duplicate | Rejected:
+        match event.event_id:
+            case "again":
+                return DUPLICATE
+            case "wrong":
+                return Rejected("a_rule", "it is broken")
+            case "bug":
+                raise ZeroDivisionError("by hand")
+        return Decision(None)
+
+    kinds = ["good", "again", "wrong", "bug", "good", "again"]
+    messages = [
+        message("orders", offset, placed(kind), partition=partition) for partition in (3, 4) for offset, kind in enumerate(kinds)
+    ]
+    batch, effects, owners = begun(SETTLEMENT, [*messages, message("payments", 0, None, partition=4)])
+    for row in batch.rows:
+        batch.attempt(row, decide, None)
+
+    common = {"applied": 2, "duplicates": 2, "dead|a_rule": 1, "dead|ZeroDivisionError": 1}
+    assert effects.counters == {
+        owners[3]: {"consumed": 6, "dead": 2, **common},
+        owners[4]: {"consumed": 7, "dead": 3, "dead|null_value": 1, **common},
+    }
+    for counter in effects.counters.values():
+        assert counter["consumed"] == counter["applied"] + counter["duplicates"] + counter["dead"]
+    assert [output.topic for output in effects.outputs].count(PAYMENTS_DLQ.named(PREFIX)) == 1
+    assert len(effects.outputs) == 5
+
+
+def test_i8_a_decide_that_raises_buries_its_record_with_the_exception_and_where_it_came_from() -> None:
+    def decide(_: None, event: OrderPlaced) -> Decision[None]:
+        raise KeyError(event.order_id)
+
+    batch, effects, _ = begun(
+        SETTLEMENT, [message("orders", 41, placed(), key=b"raw key", timestamp_ms=77, headers=[("trace", b"1")])]
+    )
+    assert batch.attempt(batch.rows[0], decide, None) is None
+    (dead,) = effects.outputs
+    assert (dead.key, dead.value, dead.timestamp_ms, dead.partition) == (b"raw key", GOOD, 77, -1)
+    assert (dead.headers or [])[0] == ("trace", b"1")
+    headers = dict(dead.headers or [])
+    assert headers["__streams.errors.exception"] == b"KeyError"
+    assert headers["__streams.errors.message"] == b"decide raised KeyError: 'o-1'"
+    assert b"raise KeyError(event.order_id)" in (headers["__streams.errors.stacktrace"] or b"")
+    assert headers["__streams.errors.topic"] == b"t.orders"
+    assert headers["__streams.errors.offset"] == b"41"
+    assert headers["__tally.errors.class"] == b"exception"
+    assert headers["__tally.errors.at"] == str(NOW_MS).encode()
+    assert headers["__tally.errors.agent"] == b"settlement"
+
+
+def test_each_input_topic_refuses_the_record_types_of_the_other() -> None:
+    batch, effects, _ = begun(SETTLEMENT, [message("orders", 0, captured()), message("payments", 0, placed())])
+    assert batch.rows == []
+    assert [output.topic for output in effects.outputs] == [ORDERS_DLQ.named(PREFIX), PAYMENTS_DLQ.named(PREFIX)]
+    assert {dict(output.headers or [])["__tally.errors.reason"] for output in effects.outputs} == {b"unexpected_type"}
+
+
+def test_i8_a_poisoned_internal_topic_stops_the_task_instead_of_losing_money() -> None:
+    with pytest.raises(PoisonedInternalTopicError, match=r"t\.revenue-deltas/2 at offset 9: .*null.* has no dead-letter topic"):
+        begun(REVENUE, [message("revenue-deltas", 9, None, partition=2)])
+    delta = RevenueDelta("m-1", "EUR", 0, 1, 2, 3, 4, 5)
+    batch, _, _ = begun(REVENUE, [message("revenue-deltas", 9, delta, partition=2)])
+    with pytest.raises(PoisonedInternalTopicError, match="decide raised"):
+        batch.attempt(batch.rows[0], lambda _, event: event.no_such_field, None)
+
+
+def test_a_redo_starts_the_counts_and_outputs_over_and_decodes_nothing_twice() -> None:
+    batch, first, owners = begun(SETTLEMENT, [message("orders", 0, placed()), message("orders", 1, None)])
+    rows = batch.rows
+    batch.attempt(rows[0], keep, None)
+    batch.emit(ORDER_STATUS, b"k", placed())
+
+    second = Effects()
+    batch.begin(second, lambda: NOW_MS)
+    assert batch.rows is rows
+    assert second.counters[owners[0]] == {"consumed": 2, "dead": 1, "dead|null_value": 1}
+    assert len(second.outputs) == 1
+    assert first.counters[owners[0]]["applied"] == 1
+
+
+def test_i7_rows_stand_in_order_of_arrival_per_partition() -> None:
+    messages = [message("orders", offset, placed(f"{offset}"), partition=offset % 2) for offset in range(6)]
+    batch, _, _ = begun(SETTLEMENT, messages)
+    assert [(row.partition, row.event.event_id) for row in batch.rows] == [(offset % 2, str(offset)) for offset in range(6)]
+
+
+def test_only_keeps_the_records_of_the_tasks_that_are_left() -> None:
+    messages = [message("orders", offset, placed(f"{offset}"), partition=offset % 3) for offset in range(6)]
+    batch, _, owners = begun(SETTLEMENT, messages)
+    left = batch.only([owners[1]])
+    assert [row.event.event_id for row in left.rows] == ["1", "4"]
+    assert left.tasks == {1: owners[1]}
+
+
+def test_columns_are_the_records_as_they_came() -> None:
+    batch, _, _ = begun(
+        SETTLEMENT, [message("orders", 5, b"raw", partition=1, timestamp_ms=9), message("payments", 6, None, key=None)]
+    )
+    columns = batch.columns
+    assert (columns.partitions, columns.offsets, columns.timestamps_ms) == ([1, 0], [5, 6], [9, 1_795_000_000_000])
+    assert (columns.keys, columns.values) == ([b"o-1", None], [b"raw", None])
+
+
+def test_emit_writes_under_the_prefix_and_leaves_the_partition_to_the_key_unless_told() -> None:
+    batch, effects, _ = begun(SETTLEMENT, [message("orders", 0, placed())])
+    delta = RevenueDelta("m-1", "EUR", 0, 1, 2, 3, 4, 5)
+    batch.emit(REVENUE_DELTAS, b"m-1", delta)
+    batch.emit(REVENUE_DELTAS, b"m-1", delta, 7)
+    name = REVENUE_DELTAS.named(PREFIX)
+    assert [(each.topic, each.key, each.value, each.partition) for each in effects.outputs] == [
+        (name, b"m-1", encode(delta), -1),
+        (name, b"m-1", encode(delta), 7),
+    ]
+
+
+def test_i5_a_record_above_its_topics_limit_is_refused_before_it_is_produced() -> None:
+    batch, effects, _ = begun(SETTLEMENT, [message("orders", 0, placed())])
+    too_large = RevenueDelta("m" * REVENUE_DELTAS.max_message_bytes, "EUR", 0, 1, 2, 3, 4, 5)
+    with pytest.raises(RecordTooLargeError, match=r"does not fit revenue-deltas, which takes 1048588: nothing was written"):
+        batch.emit(REVENUE_DELTAS, b"m-1", too_large)
+    assert effects.outputs == []
+
+
+@pytest.mark.parametrize("topic", [ORDERS, PAYMENTS])
+@pytest.mark.parametrize("says", ["little", "the whole record", "more than the record"])
+def test_i5_the_largest_input_fits_its_dead_letter_topic_whatever_the_exception_says(topic: Topic, says: str) -> None:
+    def decide(_: None, event: Any) -> Decision[None]:
+        raise ValueError({"little": "", "the whole record": repr(event), "more than the record": "\U0001f600" * 10**6}[says])
+
+    filling = "c" * (topic.max_message_bytes - 300)
+    event = placed(customer_id=filling) if topic is ORDERS else captured(method=filling)
+    batch, effects, owners = begun(SETTLEMENT, [message(topic.name, 0, event)])
+    batch.attempt(batch.rows[0], decide, None)
+    assert len(effects.outputs) == 1
+    assert effects.counters[owners[0]]["dead"] == 1

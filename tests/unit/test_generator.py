@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from agents.outcomes import Decision, Rejected
+from agents.settlement.decide import decide
+from agents.settlement.rows import status_row
+from agents.settlement.state import OrderState
+from connectors.ground_truth import truth_of
+from connectors.sources.generator import KINDS, Applied, Dead, DeadOrUnmatched, Duplicate, Plan, Sent, plan
+from schemas import codec, events
+from schemas.topics import ORDERS, PAYMENTS, Topic
+
+START_MS = 1_795_000_000_000
+
+
+@pytest.fixture(scope="module")
+def whole() -> Plan:
+    return plan(20_000, 1, START_MS)
+
+
+def events_of(sent: list[Sent]) -> list[tuple[int, events.Record]]:
+    return [(place, codec.decode(record.value)) for place, record in enumerate(sent) if isinstance(record.expected, Applied)]
+
+
+def reason_of(sent: Sent) -> str | None:
+    return sent.expected.reason if isinstance(sent.expected, Dead | DeadOrUnmatched) else None
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
+    assert plan(300, 7, START_MS).sent == plan(300, 7, START_MS).sent
+    assert plan(300, 7, START_MS).sent != plan(300, 8, START_MS).sent
+
+
+def test_twenty_thousand_orders_give_sixty_thousand_events_with_the_promised_shares(whole: Plan) -> None:
+    kinds = Counter(type(sent.expected) for sent in whole.sent)
+    assert 60_000 <= len(whole.sent) <= 63_000
+    assert 0.009 < kinds[Duplicate] / len(whole.sent) < 0.011
+    assert 0.0008 < (kinds[Dead] + kinds[DeadOrUnmatched]) / len(whole.sent) < 0.0012
+    truth = truth_of(whole)
+    assert len(truth.order_status) == 20_000
+    assert 700 < len(truth.revenue) < 900
+    assert any("|" in merchant_id and "ü" in merchant_id for merchant_id, _, _ in truth.revenue)
+
+
+@pytest.mark.parametrize("orders", [200, 20_000])
+def test_every_kind_of_bad_record_is_there(orders: int, whole: Plan) -> None:
+    made = whole if orders == 20_000 else plan(orders, 3, START_MS)
+    assert {reason_of(sent) for sent in made.sent} - {None} == set(KINDS)
+
+
+def test_what_cannot_be_decoded_gives_the_reason_that_was_planned(whole: Plan) -> None:
+    for sent in whole.sent:
+        if not isinstance(sent.expected, Dead):
+            continue
+        if sent.expected.error_class == "undecodable" and sent.expected.reason != "unexpected_type":
+            with pytest.raises(codec.Undecodable) as caught:
+                codec.decode(sent.value)
+            assert caught.value.reason == sent.expected.reason
+        else:
+            on_its_topic = type(codec.decode(sent.value)) in sent.topic.values
+            assert on_its_topic == (sent.expected.error_class == "rule"), sent.expected
+
+
+def test_duplicates_follow_their_original_half_of_them_much_later(whole: Plan) -> None:
+    first: dict[tuple[str, bytes | None, bytes | None], int] = {}
+    placed: dict[str, int] = {}
+    distances, renamed = [], 0
+    for place, sent in enumerate(whole.sent):
+        identity = (sent.topic.name, sent.key, sent.value)
+        if isinstance(sent.expected, Duplicate):
+            if identity in first:
+                distances.append(place - first[identity])
+            else:
+                order = codec.decode(sent.value)
+                assert isinstance(order, events.OrderPlaced)
+                assert order.order_id in placed
+                renamed += 1
+        elif isinstance(sent.expected, Applied):
+            assert identity not in first
+            first[identity] = place
+            order = codec.decode(sent.value)
+            if isinstance(order, events.OrderPlaced):
+                placed[order.order_id] = place
+    assert renamed >= 5
+    assert sum(distance > 5_000 for distance in distances) > len(distances) / 3
+    assert sum(distance < 500 for distance in distances) > len(distances) / 3
+
+
+def test_a_share_of_orders_is_sent_after_its_payments_some_by_thousands_of_records(whole: Plan) -> None:
+    placed = {event.order_id: place for place, event in events_of(whole.sent) if isinstance(event, events.OrderPlaced)}
+    ahead: dict[str, int] = {}
+    cancelled_ahead = never = 0
+    for place, event in events_of(whole.sent):
+        if isinstance(event, events.OrderPlaced):
+            continue
+        order_id = event.order_id  # type: ignore[union-attr]
+        if order_id not in placed:
+            never += 1
+        elif place < placed[order_id]:
+            ahead[order_id] = max(ahead.get(order_id, 0), placed[order_id] - place)
+            cancelled_ahead += isinstance(event, events.OrderCancelled)
+    assert 0.02 < len(ahead) / len(placed) < 0.04
+    assert max(ahead.values()) > 2_000
+    assert cancelled_ahead > 5
+    assert 5 <= never <= 20
+
+
+def test_captures_come_after_cancellations_in_parts_and_with_refunds_due(whole: Plan) -> None:
+    rows = truth_of(whole).order_status.values()
+    statuses = Counter(row.status for row in rows)
+    assert set(statuses) == {"placed", "partially_captured", "captured", "refunded", "cancelled"}
+    assert sum(row.refund_due for row in rows) > 500
+    assert all(0 <= row.refunded_minor <= row.captured_minor <= row.amount_minor for row in rows)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_rule_breakers_arrive_after_what_they_collide_with_on_their_own_topic(seed: int) -> None:
+    places: dict[tuple[str, str], int] = {}
+    sent = plan(2_000, seed, START_MS).sent
+    for place, event in events_of(sent):
+        match event:
+            case events.OrderPlaced() | events.OrderCancelled():
+                places[type(event).__name__, event.order_id] = place
+            case events.PaymentCaptured():
+                places["PaymentCaptured", event.payment_id] = place
+    for place, record in enumerate(sent):
+        reason = reason_of(record)
+        if reason in {"order_already_placed", "already_cancelled", "payment_already_captured", "refund_exceeds_capture"}:
+            event = codec.decode(record.value)
+            name = {"refund_exceeds_capture": "PaymentCaptured"}.get(reason, type(event).__name__)
+            collides = event.payment_id if name == "PaymentCaptured" else event.order_id  # type: ignore[union-attr]
+            assert places[name, collides] < place
+            assert reason != "already_cancelled" or places["OrderPlaced", event.order_id] < place  # type: ignore[union-attr]
+
+
+def test_keys_are_order_ids_and_times_end_at_the_start(whole: Plan) -> None:
+    for record in whole.sent:
+        if isinstance(record.expected, Applied):
+            event = codec.decode(record.value)
+            assert record.key == event.order_id.encode()  # type: ignore[union-attr]
+            assert START_MS - 20 * 60_000 <= event.occurred_at_ms <= START_MS  # type: ignore[union-attr]
+            assert record.topic is (ORDERS if isinstance(event, events.OrderPlaced | events.OrderCancelled) else PAYMENTS)
+
+
+def test_a_plan_without_orders_is_refused() -> None:
+    with pytest.raises(ValueError, match="one order or more"):
+        plan(0)
+
+
+def test_ratios_of_zero_give_a_plan_without_faults() -> None:
+    clean = plan(50, 1, START_MS, duplicate_ratio=0, bad_ratio=0, waiting_ratio=0)
+    assert {type(sent.expected) for sent in clean.sent} == {Applied}
+
+
+@pytest.mark.parametrize("first", [None, ORDERS, PAYMENTS])
+def test_the_rule_book_treats_every_record_as_planned_however_the_two_topics_interleave(first: Topic | None) -> None:
+    made = plan(1_500, 4, START_MS, bad_ratio=0.02)
+    orders: dict[str, OrderState] = {}
+    for sent in sorted(made.sent, key=lambda sent: sent.topic is not first) if first else made.sent:
+        if isinstance(sent.expected, Dead) and sent.expected.error_class == "undecodable":
+            continue
+        event = codec.decode(sent.value)
+        assert isinstance(event, events.Event)
+        outcome = decide(orders.get(event.order_id), event)
+        if isinstance(outcome, Decision):
+            orders[event.order_id] = outcome.state
+            assert isinstance(sent.expected, Applied | DeadOrUnmatched), sent.expected
+        elif isinstance(outcome, Rejected):
+            assert outcome.reason == reason_of(sent)
+        else:
+            assert isinstance(sent.expected, Duplicate), sent.expected
+    rows = {key: status_row(key.encode(), order, order.placed) for key, order in orders.items() if order.placed}
+    assert rows == truth_of(made).order_status

@@ -1,0 +1,85 @@
+"""Settings: read once, from the environment, the command line and what the local broker left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from streams.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Give an empty home, with none of our variables in the environment."""
+    for field in Settings.model_fields:
+        monkeypatch.delenv(f"TALLY_{field.upper()}", raising=False)
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.setenv("TALLY_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_environment_sets_fields_and_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
+    monkeypatch.setenv("TALLY_EPOCH_RECORDS_MAX", "17")
+    monkeypatch.setenv("TALLY_GROUP_PROTOCOL", "classic")
+    settings = load_settings()
+    assert (settings.bootstrap_servers, settings.epoch_records_max, settings.group_protocol) == ("kafka:9092", 17, "classic")
+
+
+def test_names_on_the_cluster_carry_prefix_app_and_worker() -> None:
+    settings = Settings(prefix="d1.", app_id="shop", worker_id="w1", home=Path("home"))
+    assert settings.group_id == "d1.shop"
+    assert settings.transactional_id == "d1.shop-w1"
+    assert settings.state_folder == Path("home/state/d1.w1")
+
+
+def test_options_win_over_the_environment_and_none_is_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_PREFIX", "env.")
+    assert load_settings(prefix="option.").prefix == "option."
+    assert load_settings(prefix=None).prefix == "env."
+
+
+def test_what_the_local_broker_left_fills_in_what_is_unset(bare: Path) -> None:
+    (bare / "context.json").write_text(json.dumps({"bootstrap_servers": "127.0.0.1:7", "prefix": "demo."}))
+    settings = load_settings()
+    assert (settings.bootstrap_servers, settings.prefix) == ("127.0.0.1:7", "demo.")
+    assert load_settings(prefix="").prefix == "", "an empty prefix that somebody asked for is a prefix"
+    other = load_settings(bootstrap_servers="other:9092")
+    assert (other.bootstrap_servers, other.prefix) == ("other:9092", ""), "a prefix belongs to its broker"
+
+
+def test_without_a_context_nothing_is_guessed() -> None:
+    settings = load_settings()
+    assert (settings.bootstrap_servers, settings.prefix) == ("", "")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().prefix = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prefix", "no/slash"),
+        ("worker_id", ""),
+        ("worker_id", "../w1"),
+        ("app_id", "a b"),
+        ("epoch_records_max", 0),
+        ("group_protocol", "sticky"),
+        ("transaction_timeout_ms", 10),
+    ],
+)
+def test_i5_values_outside_their_limits_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=name):
+        load_settings(**{name: value})
+
+
+def test_every_field_says_what_it_is_and_has_its_unit_last() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        if field.annotation is int:
+            assert name.endswith(("_ms", "_bytes", "_max", "_port")), name
