@@ -18,7 +18,7 @@ from connectors.sources.generator import Sent
 from connectors.sources.publish import Publisher
 from schemas.topics import ORDERS, PARTITIONS, PAYMENTS
 from streams.demo_keys import Keys
-from streams.demo_kill import Kill, evidence_in, signal_is_due
+from streams.demo_kill import EPOCHS_BEFORE_KILL, Kill, evidence_in, signal_is_due
 from streams.demo_result import NotRunError, Result
 from streams.demo_send import Sender
 from streams.demo_state import RunState, TopicPartition
@@ -179,8 +179,10 @@ class Run:
                 self._note(f"the tasks of {kill.worker} (pid {kill.pid}) {after}")
 
     def _follow_plan(self) -> None:
-        """Kill the planned worker from outside when it has not reached its kill point in time, while there is lag."""
+        """Let the burst begin when the kill that it is for is possible; kill from outside when it is overdue, with lag."""
         victim = self._fleet.running.get(self._victim)
+        if victim is None or self._state.members[victim.pid].sample.epochs_count > EPOCHS_BEFORE_KILL:
+            self._sender.may_burst.set()
         if victim is None or self._kill_happened or victim.pid in self._signalled or not self._sender.sent_count > self._consumed:
             return
         started_s = self._state.members[victim.pid].started_s

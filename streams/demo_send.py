@@ -13,6 +13,11 @@ from connectors.sources.publish import Publisher
 
 PACED_RATIO = 0.45
 """Of all events; with what is consumed before the kill point is reached, the kill is half-way."""
+SLOW_RATIO_MAX = 0.8
+"""Of all events: up to there the sender goes on slowly until the victim has its epochs behind it. Epochs on a busy
+machine take a second, and a burst that came earlier would be over before the kill is due."""
+SLOWER_BY = 4
+"""So that the 35 % between the two ratios last half a minute: 11 epochs of three seconds."""
 PACED_S = 8.0
 """How long the paced part takes when no rate is given."""
 ARMED_RATIO = 0.5
@@ -31,7 +36,7 @@ CLOSE_TIMEOUT_S = 130.0
 class Sender(threading.Thread):
     """A thread with one publisher, to be started when the workers are ready; a context manager that stops it.
 
-    ``arm`` is called once, in the middle of the burst.
+    ``arm`` is called once, in the middle of the burst; the burst waits for ``may_burst``, within bounds.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Sender(threading.Thread):
         self.sent_count = 0
         self.total_count = len(records)
         self.paced_count = int(len(records) * PACED_RATIO)
+        self.may_burst = threading.Event()
         self.delivered = threading.Event()
         self.error: Exception | None = None
         self.burst_s: float | None = None
@@ -63,7 +69,9 @@ class Sender(threading.Thread):
     def run(self) -> None:
         """Send everything; ``error`` says what went wrong."""
         try:
-            self._send_paced()
+            self._send_paced(self.paced_count, self._events_per_s)
+            slow_count = max(self.paced_count, int(self.total_count * SLOW_RATIO_MAX))
+            self._send_paced(slow_count, self._events_per_s / SLOWER_BY, unless=self.may_burst)
             self.burst_s = time.monotonic()
             self._send_rest()
             self._publisher.close()
@@ -72,16 +80,16 @@ class Sender(threading.Thread):
         except Exception as error:  # noqa: BLE001 - handed to the thread that runs the demo, which raises it
             self.error = error
 
-    def _send_paced(self) -> None:
-        began = time.monotonic()
-        while self.sent_count < self.paced_count and not self._stop_asked.is_set():
-            due = min(self.paced_count, int((time.monotonic() - began) * self._events_per_s) + 1)
+    def _send_paced(self, end: int, events_per_s: float, unless: threading.Event | None = None) -> None:
+        began, first = time.monotonic(), self.sent_count
+        while self.sent_count < end and not self._stop_asked.is_set() and not (unless and unless.is_set()):
+            due = min(end, first + int((time.monotonic() - began) * events_per_s) + 1)
             self._send_until(due)
             self._stop_asked.wait(STEP_S)
 
     def _send_rest(self) -> None:
-        burst_count = self.total_count - self.paced_count
-        self._send_in_steps(self.paced_count + int(burst_count * ARMED_RATIO))
+        burst_count = self.total_count - self.sent_count
+        self._send_in_steps(self.sent_count + int(burst_count * ARMED_RATIO))
         self._stop_asked.wait(min(ARMED_S_MAX, burst_count * ARMED_S_PER_EVENT))
         self._arm()
         self.armed_s = time.monotonic()
