@@ -69,7 +69,7 @@ def client_config(settings: Settings) -> dict[str, str]:
 
     """
     if not settings.bootstrap_servers:
-        raise NoCluster("no cluster: set KAFKA_BOOTSTRAP_SERVERS or run `tally broker up`")
+        raise NoCluster
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": f"{settings.group_id}-{settings.worker_id}",

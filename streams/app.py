@@ -13,7 +13,9 @@ from streams.batch import EngineBatch
 from streams.engine import Engine
 from streams.identity import Identity
 from streams.kill_points import KillPoint
+from streams.own_epoch import Agent
 from streams.settings import Settings
+from streams.status import status_of
 from streams.tables import EngineTable
 from streams.topology import TOPOLOGY, Topology
 from streams.transport import BatchSchema
@@ -28,12 +30,28 @@ class TallyApp(faust.App):
         self.identity = Identity(engine.settings.worker_id, engine.settings.state_folder)
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
+        self.streams_go_on = asyncio.Event()
         super().__init__(*args, **kwargs)
 
     def fail(self, error: BaseException) -> None:
-        """Note what stopped the engine; whoever runs the app ends it."""
-        self.failure = error
+        """Note what stopped the engine first; whoever runs the app ends it."""
+        self.failure = self.failure or error
         self.failed.set()
+
+    def _crash(self, reason: BaseException) -> None:
+        """A service of Faust's crashed, a timer or a page: its streams end, so the worker must."""
+        super()._crash(reason)
+        self.fail(reason)
+
+    def on_rebalance_start(self) -> None:
+        """Ownership changes: Faust will empty its queues."""
+        self.streams_go_on.clear()
+        super().on_rebalance_start()
+
+    def on_rebalance_end(self) -> None:
+        """It has."""
+        super().on_rebalance_end()
+        self.streams_go_on.set()
 
     async def on_first_start(self) -> None:
         """Take the worker's identity before anything is opened."""
@@ -81,6 +99,8 @@ async def _batches(stream: Any) -> AsyncIterator[EngineBatch]:
     collector; so the engine does not ask Faust whether a batch is done.
     """
     async for batch in stream:
+        if batch.finished.done():
+            continue  # of an attempt that is over
         yield batch
         if not batch.finished.done():
             batch.finished.set_result(None)
@@ -101,14 +121,18 @@ def create_app(settings: Settings, topology: Topology = TOPOLOGY) -> TallyApp:
         web_port=settings.status_port,
         topic_disable_leader=True,
         stream_recovery_delay=0.0,
+        Agent=Agent,
+        reply_to=f"{settings.transactional_id}-replies",
     )
     runtime = AppRuntime(app, topology, settings.prefix)
     for stage in topology:
         stage.declare(runtime)
+    # Agents beside the stages can be asked. Their reply topic is made at once, or the first question waits 45 s for it.
+    app.conf.reply_create_topic = len(app.agents) > len(topology)
 
     @app.page("/status")
     async def status(view: Any, _request: Any) -> Any:
         """Give what this worker does, as JSON."""
-        return view.json(engine.snapshot())
+        return view.json(status_of(engine))
 
     return app

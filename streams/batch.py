@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -47,34 +47,32 @@ class RawColumns:
     values: list[bytes | None]
 
 
-class EngineBatch:
-    """Implements :class:`agents.ports.Batch`; decodes when first asked, once, however often it is redone."""
+class StageRecords:
+    """The records of one epoch for one stage; decoded when first asked, once, however often the epoch is redone."""
 
     def __init__(self, stage: Stage, prefix: str, messages: list[Message], tasks: dict[int, Task]) -> None:
         self.stage = stage
+        self.prefix = prefix
         self.messages = messages
         self.tasks = tasks
-        self.finished: asyncio.Future[None] | None = None
-        self._prefix = prefix
-        self._topics = {topic.named(prefix): topic for topic in stage.reads}
-        self._effects = Effects()
-        self._decoded: tuple[list[EngineRow], list[tuple[Message, Undecodable]]] | None = None
-        self._now_ms: Callable[[], int] = lambda: 0
+        self.topics = {topic.named(prefix): topic for topic in stage.reads}
 
-    def begin(self, effects: Effects, now_ms: Callable[[], int]) -> None:
-        """Start over: count the records and bury what cannot be read."""
-        self._effects = effects
-        self._now_ms = now_ms
-        consumed = Counter(message.partition() for message in self.messages)
-        for partition, count in consumed.items():
-            self.count(partition or 0, "consumed", count)
-        for message, error in self._decode_once()[1]:
-            self._bury(message, Cause("undecodable", error.reason, str(error), error))
-
-    @property
-    def rows(self) -> Sequence[Row]:
-        """What could be decoded, in order of arrival per partition."""
-        return self._decode_once()[0]
+    @cached_property
+    def decoded(self) -> tuple[list[EngineRow], list[tuple[Message, Undecodable]]]:
+        """What could be decoded, in order of arrival per partition, and what could not."""
+        rows: list[EngineRow] = []
+        dead: list[tuple[Message, Undecodable]] = []
+        expected = {name: frozenset(topic.values) for name, topic in self.topics.items()}
+        for message in self.messages:
+            try:
+                event = decode(message.value())
+                if type(event) not in expected[message.topic()]:  # type: ignore[index]
+                    _refuse_type(event, message)
+            except Undecodable as error:
+                dead.append((message, error))
+            else:
+                rows.append(EngineRow(message, message.partition(), event))  # type: ignore[arg-type]
+        return rows, dead
 
     @cached_property
     def columns(self) -> RawColumns:
@@ -87,6 +85,45 @@ class EngineBatch:
             keys=[message.key() for message in messages],
             values=[message.value() for message in messages],
         )
+
+    def only(self, tasks: Collection[Task]) -> StageRecords:
+        """Give the records of these very tasks; one that took another's place has records of its own to come."""
+        kept = {partition: task for partition, task in self.tasks.items() if task in tasks}
+        messages = [message for message in self.messages if message.partition() in kept]
+        return StageRecords(self.stage, self.prefix, messages, kept)
+
+
+class EngineBatch:
+    """Implements :class:`agents.ports.Batch` for one attempt at an epoch; the next attempt gets another one.
+
+    Counts the records and buries what cannot be read. ``finished`` is done when the agent is done with the batch.
+
+    Raises:
+        PoisonedInternalTopicError: a record that cannot be read stands on a topic that has no dead letters.
+    """
+
+    def __init__(self, records: StageRecords, effects: Effects, now_ms: Callable[[], int]) -> None:
+        self.stage = records.stage
+        self.messages = records.messages
+        self.tasks = records.tasks
+        self.finished: asyncio.Future[None] | None = None
+        self._records = records
+        self._effects = effects
+        self._now_ms = now_ms
+        for partition, count in Counter(message.partition() for message in self.messages).items():
+            self.count(partition or 0, "consumed", count)
+        for message, error in records.decoded[1]:
+            self._bury(message, Cause("undecodable", error.reason, str(error), error))
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """What could be decoded, in order of arrival per partition."""
+        return self._records.decoded[0]
+
+    @property
+    def columns(self) -> RawColumns:
+        """The same records as columns, undecoded."""
+        return self._records.columns
 
     def attempt(
         self, row: Row, decide: Callable[[Any, Any], Decision[S] | Duplicate | Rejected], state: S | None
@@ -109,37 +146,14 @@ class EngineBatch:
 
     def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
         """Write a record in this epoch's transaction."""
-        self._effects.write(topic, topic.named(self._prefix), key, encode(value), -1 if partition is None else partition)
+        self._effects.write(topic, topic.named(self._records.prefix), key, encode(value), -1 if partition is None else partition)
 
     def count(self, partition: int, name: str, amount: int) -> None:
         """Add to a running counter of the task."""
         self._effects.count(self.tasks[partition], name, amount)
 
-    def only(self, tasks: Iterable[Task]) -> EngineBatch:
-        """Give the same batch without the records of other tasks."""
-        kept = {task.partition: task for task in tasks if task.stage is self.stage}
-        messages = [message for message in self.messages if message.partition() in kept]
-        return EngineBatch(self.stage, self._prefix, messages, kept)
-
-    def _decode_once(self) -> tuple[list[EngineRow], list[tuple[Message, Undecodable]]]:
-        if self._decoded is None:
-            rows: list[EngineRow] = []
-            dead: list[tuple[Message, Undecodable]] = []
-            expected = {name: frozenset(topic.values) for name, topic in self._topics.items()}
-            for message in self.messages:
-                try:
-                    event = decode(message.value())
-                    if type(event) not in expected[message.topic()]:  # type: ignore[index]
-                        _refuse_type(event, message)
-                except Undecodable as error:
-                    dead.append((message, error))
-                else:
-                    rows.append(EngineRow(message, message.partition(), event))  # type: ignore[arg-type]
-            self._decoded = rows, dead
-        return self._decoded
-
     def _bury(self, message: Message, cause: Cause) -> None:
-        topic = self._topics[message.topic() or ""]
+        topic = self._records.topics[message.topic() or ""]
         if topic.dead_letters is None:
             raise PoisonedInternalTopicError(message, cause)
         partition, offset = message.partition() or 0, message.offset() or 0
@@ -153,7 +167,7 @@ class EngineBatch:
             original=list_headers(message),
         )
         dlq = BY_NAME[topic.dead_letters]
-        self._effects.bury(dlq, dlq.named(self._prefix), message, headers)
+        self._effects.bury(dlq, dlq.named(self._records.prefix), message, headers)
         self._effects.count(self.tasks[partition], "dead", 1)
         self._effects.count(self.tasks[partition], f"dead|{cause.reason}", 1)
 

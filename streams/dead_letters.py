@@ -15,8 +15,12 @@ MAX_STACKTRACE_CHARACTERS = 8_192
 MAX_MESSAGE_CHARACTERS = 2_048
 """Of the sentence; an exception may quote the whole record."""
 
+MAX_CUT_NOTE_BYTES = 400
+"""Of the header that says what was cut: six numbers and its words."""
+
 Headers = list[tuple[str, bytes | None]]
 _ATTEMPT = "__tally.errors.attempt"
+_CUT = "__tally.errors.cut"
 _OURS = ("__streams.errors.", "__tally.errors.")
 
 
@@ -58,6 +62,36 @@ def dead_letter_headers(
         "__tally.errors.agent": agent,
     }
     return kept + [(name, text.encode("utf-8", "replace")) for name, text in ours.items()]
+
+
+def cut_to_fit(
+    key: bytes | None, value: bytes | None, headers: Headers, limit_bytes: int
+) -> tuple[bytes | None, bytes | None, Headers]:
+    """Give key, value and headers within ``limit_bytes``; what had to go is said in ``__tally.errors.cut``.
+
+    An input's limit is on compressed batches, so a record may come that is larger than any topic takes by itself. It must
+    not stop its task: the whole of it stands where the headers say, as long as the input keeps it.
+    """
+    size = len(key or b"") + len(value or b"") + headers_bytes(headers)
+    if size <= limit_bytes:
+        return key, value, headers
+    ours = [header for header in headers if header[0].startswith(_OURS)]
+    theirs = headers[: len(headers) - len(ours)]
+    room = limit_bytes - headers_bytes(ours) - MAX_CUT_NOTE_BYTES
+    if len(key or b"") + headers_bytes(theirs) > room // 2:
+        theirs = []
+    kept_key = key and key[: room // 2]
+    kept_value = value and value[: room - len(kept_key or b"") - headers_bytes(theirs)]
+    note = (
+        f"kept {len(kept_value or b''):,} of {len(value or b''):,} bytes of the value, {len(kept_key or b''):,} of "
+        f"{len(key or b''):,} of the key, {len(theirs)} of {len(headers) - len(ours)} headers; the whole stands on its topic"
+    )
+    return kept_key, kept_value, [*theirs, *ours, (_CUT, note.encode())]
+
+
+def headers_bytes(headers: Headers) -> int:
+    """Give what headers take in a record, without their lengths (a few bytes each)."""
+    return sum(len(name.encode()) + len(value or b"") for name, value in headers)
 
 
 def _number(value: bytes | None) -> int:

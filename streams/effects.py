@@ -8,11 +8,16 @@ from typing import NamedTuple
 from confluent_kafka import Message
 
 from schemas.topics import Topic
-from streams.dead_letters import Headers
+from streams.dead_letters import Headers, cut_to_fit, headers_bytes
 from streams.tasks import Task
 
 RECORD_OVERHEAD_BYTES = 200
 """Of one record in its own batch: 61 bytes of batch header, varints, and slack for compression that does not help."""
+
+HEADER_OVERHEAD_BYTES = 10
+"""Of one header: two lengths as varints of at most five bytes."""
+MAX_SEND_BYTES = 1_048_588
+"""Of what Faust sends on topics that we do not declare: Kafka's own default."""
 
 
 class Output(NamedTuple):
@@ -47,10 +52,9 @@ class Effects:
         self.outputs.append(Output(name, key, value, partition))
 
     def bury(self, topic: Topic, name: str, message: Message, headers: Headers) -> None:
-        """Add a dead letter: key, value and timestamp as they came."""
-        key, value = message.key(), message.value()
-        size = len(key or b"") + len(value or b"") + sum(len(n) + len(v or b"") for n, v in headers)
-        check_size(topic, size)
+        """Add a dead letter: key, value and timestamp as they came, cut if the topic takes no record of that size."""
+        limit_bytes = topic.max_message_bytes - RECORD_OVERHEAD_BYTES - HEADER_OVERHEAD_BYTES * len(headers)
+        key, value, headers = cut_to_fit(message.key(), message.value(), headers, limit_bytes)
         timestamp_ms = max(message.timestamp()[1], 0)
         self.outputs.append(Output(name, key, value, -1, headers, timestamp_ms))
 
@@ -60,6 +64,22 @@ class Effects:
         if counter is None:
             counter = self.counters[task] = Counter()
         counter[name] += amount
+
+
+def check_send(output: Output) -> None:
+    """Refuse what the client or the broker would refuse; inside a transaction it would cost everybody's epoch.
+
+    Raises:
+        RecordTooLargeError: it is larger than a topic takes by default.
+        TypeError: key, value or a header are not bytes.
+    """
+    headers = output.headers or []
+    for name, part in [("key", output.key), ("value", output.value), *((f"header {name}", value) for name, value in headers)]:
+        if not isinstance(part, bytes | None):
+            raise TypeError(f"the {name} sent to {output.topic} is {type(part).__name__}, not bytes: give its topic a serializer")
+    size = len(output.key or b"") + len(output.value or b"") + headers_bytes(headers) + HEADER_OVERHEAD_BYTES * len(headers)
+    if size + RECORD_OVERHEAD_BYTES > MAX_SEND_BYTES:
+        raise RecordTooLargeError(f"a record of {size} bytes is too large for {output.topic}: it takes {MAX_SEND_BYTES}")
 
 
 def check_size(topic: Topic, size_bytes: int) -> None:

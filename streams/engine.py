@@ -10,46 +10,53 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 
 from agents.ports import TableSpec
 from streams.batch import EngineBatch
-from streams.effects import Effects, Output
+from streams.effects import Effects
 from streams.epoch import Epoch, Prepared
 from streams.errors import TallyError, WorkerError
 from streams.group import GroupConsumer
 from streams.kill_points import KillPoint
 from streams.ownership import Announce, Ownership
 from streams.restore import Restorer
+from streams.sends import Send, Sends
 from streams.settings import Settings
 from streams.store import StoreResources
 from streams.tables import EngineTable
 from streams.tasks import Task
 from streams.threads import Threads
 from streams.topology import Topology
-from streams.transaction import Aborted, Committed, TransactionalProducer, Unknown
+from streams.transaction import Aborted, Committed, Outcome, TransactionalProducer, TransactionRefusedError, Unknown
 
 log = logging.getLogger(__name__)
 
 ABORTS_MAX = 10
 """Aborts of one epoch in a row; then its tasks are restored instead, which asks the cluster where they stand."""
+DOUBTS_MAX = 5
+"""Times in a row that a task is restored without a commit between them; then it stops, for it will not get better by itself."""
+DRAIN_S = 5.0
+"""How long a worker that ends waits for its agents to be done with the epoch; the client's own time is a second or two more."""
 BACK_OFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Between two attempts at an aborted epoch. The first abort is mostly somebody joining the group: no wait."""
 
 
-class Send(NamedTuple):
-    """A record that Faust sends: by a timer, a view, or an agent on a topic of its own."""
-
-    output: Output
-    done: asyncio.Future[None]
-    by_agent: bool
-
-
 class AgentFailedError(Exception):
     """An agent raised while it worked on the epoch."""
+
+    def __init__(self, agent: str, error: BaseException) -> None:
+        super().__init__(f"agent {agent}: {type(error).__name__}: {error}")
+        self.__cause__ = error
+
+
+class Failed(NamedTuple):
+    """An attempt at an epoch that raised."""
+
+    error: Exception
 
 
 class Engine:
@@ -65,24 +72,27 @@ class Engine:
         self.ownership = Ownership(topology, settings.prefix, self.threads)
         self.tasks = self.ownership.tasks
         self.tables: dict[str, list[EngineTable[Any]]] = {
-            stage.name: [EngineTable(spec, self.ownership.running[stage.name]) for spec in stage.keeps] for stage in topology
+            stage.name: [EngineTable(spec, self.ownership.running[stage.name], self._in_epoch) for spec in stage.keeps]
+            for stage in topology
         }
         self.deliver_batch: Callable[[EngineBatch], Awaitable[None]]
-        self.deliver_plain: Callable[[list[tuple[Task, Message]]], Awaitable[None]]
+        self.deliver_plain: Callable[[Sequence[tuple[Task, Message]]], Awaitable[None]]
         self.announce: Announce
-        self.sends: list[Send] = []
+        self.sends = Sends()
         self.epochs_count = 0
         self.aborts: Counter[str] = Counter()
         self.stopping = asyncio.Event()
-        self._stopped = asyncio.Event()
-        self._running = False
         self._client = dict(client)
         self._kill_point = kill_point
         self._subscribed: frozenset[str] = frozenset()
         self._group: GroupConsumer
         self._producer: TransactionalProducer
-        self._epoch: Epoch | None = None
+        self._batches: dict[str, EngineBatch] | None = None
         self._records_in_epoch = 0
+        self._run: asyncio.Task[None] | None = None
+        self._known: dict[str, int] = {}
+        self._doubts: Counter[str] = Counter()
+        self._looked_s = time.monotonic()
 
     # What agents and Faust ask of it.
 
@@ -94,26 +104,14 @@ class Engine:
                     return table
         raise KeyError(f"no stage of streams/topology.py keeps the table {spec.name}")
 
-    def send(self, output: Output, *, by_agent: bool) -> asyncio.Future[None]:
-        """Put a record into the next transaction; the future is done when that has committed.
+    def agent_failed(self, name: str, error: BaseException) -> None:
+        """Note that an agent raised; the epoch is redone if it worked on a stage's batch."""
+        batch = (self._batches or {}).get(name)
+        if batch is not None and batch.finished is not None and not batch.finished.done():
+            batch.finished.set_exception(AgentFailedError(name, error))
 
-        What an agent sends belongs to the epoch that it works on and is forgotten when that is redone.
-        """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.sends.append(Send(output, future, by_agent))
-        return future
-
-    def agent_failed(self, stage_name: str | None, error: BaseException) -> None:
-        """Note that an agent raised; the epoch that it worked on is redone."""
-        epoch = self._epoch
-        if epoch is None:
-            return
-        batch = epoch.batches.get(stage_name or "")
-        for each in [batch] if batch else epoch.batches.values():
-            if each.finished is not None and not each.finished.done():
-                failure = AgentFailedError(f"agent {stage_name}: {type(error).__name__}: {error}")
-                failure.__cause__ = error
-                each.finished.set_exception(failure)
+    def _in_epoch(self) -> bool:
+        return self._batches is not None
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group; called again when Faust adds a topic."""
@@ -132,7 +130,9 @@ class Engine:
         settings = self.settings
         resources = StoreResources(settings.block_cache_bytes, settings.write_buffer_bytes)
         self._group = GroupConsumer(settings, self._client)
-        self.ownership.connect(self._group, Restorer(settings, self._client, resources, _now_ms), self._go_on_waiting)
+        self.ownership.connect(
+            self._group, Restorer(settings, self._client, resources, _now_ms, self._go_on_waiting), self._go_on_waiting
+        )
         config = {
             **self._client,
             "client.id": settings.transactional_id,
@@ -143,24 +143,27 @@ class Engine:
 
     async def run(self) -> None:
         """Run epochs until :meth:`drain`."""
-        self._running = True
-        try:
-            while not self.stopping.is_set():
-                await self._turn()
-        finally:
-            self._stopped.set()
+        self._run = asyncio.current_task()
+        while not self.stopping.is_set():
+            await self._turn()
 
     async def drain(self) -> None:
-        """Finish the epoch that runs, begin no other, leave the group, close the stores."""
+        """Finish the epoch that runs, begin no other, leave the group, close the stores.
+
+        An epoch whose agents are not done in time is given up: whoever owns its tasks next redoes it.
+        """
         self.stopping.set()
-        if self._running:
-            await self._stopped.wait()
+        if self._run is not None:
+            await asyncio.wait([self._run], timeout=DRAIN_S)
+            if self._run.cancel():
+                log.warning("the epoch was not decided within %.0f s and is given up", DRAIN_S)
+                await asyncio.wait([self._run])
             await self.ownership.release()
         self.threads.shutdown()
 
     async def _turn(self) -> None:
         settings = self.settings
-        wait_s = 0.001 if self.sends else settings.epoch_wait_ms / 1000
+        wait_s = 0.001 if self._sends_may_go() else settings.epoch_wait_ms / 1000
         polled = await self.threads.on_kafka(lambda: self._group.poll(settings.epoch_records_max, wait_s))
         await self.ownership.follow(polled, self.announce)
         if polled.changes:
@@ -168,10 +171,20 @@ class Engine:
         epoch = Epoch.collect(self.epochs_count + 1, polled.messages, self.tasks, settings.prefix)
         if epoch.records_count:
             self._kill_point.reach("after_poll", self.epochs_count, epoch.records_count)
-        if epoch.records_count or (self.sends and self.tasks.running()):
+        elif not polled.messages and time.monotonic() - self._looked_s > settings.idle_commit_ms / 1000:
+            epoch = await self._passed()
+        if epoch.tasks or self._sends_may_go():
             await self._process(epoch)
         else:
             await asyncio.sleep(0)
+
+    async def _passed(self) -> Epoch:
+        """Look, once in a while and when idle, for positions that moved over nothing but markers of transactions."""
+        self._looked_s = time.monotonic()
+        running = self.tasks.running()
+        inputs = [where for task in running for where in task.inputs]
+        positions = await self.threads.on_kafka(lambda: self._group.positions(inputs))
+        return Epoch.of_passed(self.epochs_count + 1, positions, running)
 
     async def _synchronise(self) -> None:
         """Agree with the group on who this worker is and what it owns."""
@@ -180,85 +193,104 @@ class Engine:
 
     # One epoch.
 
-    async def _process(self, epoch: Epoch) -> None:
-        """Carry an epoch to its commit: redo it after an abort, task by task after repeated failures of an agent."""
-        failures = aborts = 0
-        while True:
-            running = self.tasks.running()
-            epoch = epoch.only(running)
-            if not epoch.records_count and not (self.sends and running):
-                return  # I9: what is to be sent waits until this worker owns something that fences it
-            try:
-                outcome = await self._attempt(epoch)
-            except TallyError:
-                raise  # not this epoch's fault: the worker itself cannot go on
-            except Exception as error:  # noqa: BLE001 - I8: whatever it was, the epoch is redone, a bounded number of times
-                failures += 1
-                log.warning("epoch %d is redone (%d of %d): %s", epoch.number, failures, self.settings.redo_attempts_max, error)
-                if failures >= self.settings.redo_attempts_max:
-                    await self._isolate(epoch, error)
-                    return
-                continue
-            if isinstance(outcome, Committed):
-                return
-            self.aborts[outcome.cause.split(":", 1)[0]] += 1
-            aborts += 1
-            if isinstance(outcome, Unknown):
-                return
-            if aborts >= ABORTS_MAX:
-                await self.ownership.doubt(epoch.tasks)
-                return
-            log.info("epoch %d was aborted and is redone: %s", epoch.number, outcome.cause)
-            await asyncio.sleep(BACK_OFF_S[min(aborts, len(BACK_OFF_S)) - 1])
-            await self._synchronise()
+    async def _process(self, epoch: Epoch, *, by_agents_only: bool = False) -> None:
+        """Carry an epoch to its commit. An abort is redone; repeated failures are narrowed down.
 
-    async def _attempt(self, epoch: Epoch) -> Committed | Aborted | Unknown:
-        """Decide and commit once; whatever fails, nothing of the attempt stays behind."""
-        self._epoch = epoch
-        sends: list[Send] = []
-        outcome: Committed | Aborted | Unknown | None = None
+        First without what timers and pages sent, then task by task: what still fails alone stops alone.
+        """
+        failures = aborts = 0
+        while not self.stopping.is_set():
+            epoch = epoch.only(self.tasks.running())
+            if not epoch.tasks and not self._sends_may_go():
+                return
+            outcome = await self._try(epoch, by_agents_only=by_agents_only)
+            if isinstance(outcome, Failed):
+                failures += 1
+                limit = self.settings.redo_attempts_max
+                log.warning("epoch %d failed (%d of %d): %s", epoch.number, failures, limit, outcome.error)
+                if failures < limit:
+                    continue
+                if by_agents_only or not self.sends.give_up(outcome.error):
+                    await self._isolate(epoch, outcome.error)
+                    return
+                failures, by_agents_only = 0, True
+            elif isinstance(outcome, Aborted):
+                aborts += 1
+                if aborts >= ABORTS_MAX:
+                    await self._doubt(epoch.tasks, outcome.cause)
+                    return
+                log.info("epoch %d was aborted and is redone: %s", epoch.number, outcome.cause)
+                await asyncio.sleep(BACK_OFF_S[min(aborts, len(BACK_OFF_S)) - 1])
+                await self._synchronise()
+            else:
+                return
+
+    def _sends_may_go(self) -> bool:
+        """I9: what is to be sent waits until this worker owns something that fences it."""
+        return bool(self.sends and self.tasks.running())
+
+    async def _try(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome | Failed:
+        """Attempt it once; what is not the worker's own end is one more failure of the same records (I8)."""
         try:
-            await self._decide(epoch)
-            sends, self.sends = self.sends, []
-            prepared = Prepared(
-                epoch, self.tables, self.settings.worker_id, [send.output for send in sends], self.tasks.running()
-            )
+            outcome = await self._attempt(epoch, by_agents_only=by_agents_only)
+        except TallyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - I8: whatever it was, the epoch is redone, a bounded number of times
+            return Failed(error)
+        if not isinstance(outcome, Committed):
+            self.aborts[outcome.cause.split(":", 1)[0]] += 1
+        if isinstance(outcome, Aborted) and outcome.refused:
+            return Failed(TransactionRefusedError(outcome.refused))
+        return outcome
+
+    async def _attempt(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome:
+        """Decide and commit once; whatever fails, nothing of the attempt stays behind."""
+        effects = Effects()
+        sends: list[Send] = []
+        outcome: Outcome | None = None
+        try:
+            await self._decide(epoch, effects)
+            sends = await self._take_sends(by_agents_only=by_agents_only)
+            outputs = [send.output for send in sends]
+            prepared = Prepared(epoch, effects, self.tables, self.settings.worker_id, outputs, self.tasks.running())
             outcome = await self.threads.on_kafka(lambda: self._commit(prepared))
         finally:
-            self._epoch = None
+            self._batches = None
             for tables in self.tables.values():
                 for table in tables:
                     table.forget()
-            if not isinstance(outcome, Committed):
-                self._take_back(sends)
+            self.sends.answer(sends, outcome)
         if isinstance(outcome, Committed):
-            for send in sends:
-                if not send.done.done():
-                    send.done.set_result(None)
             await self._settle(prepared, outcome)
         elif isinstance(outcome, Unknown):
-            await self.ownership.doubt(prepared.positions)
+            await self._doubt(prepared.positions, outcome.cause)
         return outcome
 
-    async def _decide(self, epoch: Epoch) -> None:
-        """Hand the records to the agents and wait until every one is done with its batch."""
-        epoch.effects = Effects()
-        loop = asyncio.get_running_loop()
-        waiting: list[Awaitable[None]] = []
-        for batch in epoch.batches.values():
-            batch.begin(epoch.effects, _now_ms)
-            if batch.rows:
-                batch.finished = loop.create_future()
-                await self.deliver_batch(batch)
-                waiting.append(batch.finished)
+    async def _decide(self, epoch: Epoch, effects: Effects) -> None:
+        """Hand the records to the agents and wait until every one is done, also when one has failed.
+
+        So nothing of an attempt is in anybody's hands when the next one begins.
+        """
+        self._batches = {name: EngineBatch(records, effects, _now_ms) for name, records in epoch.stages.items()}
+        work: list[Awaitable[None]] = [self._carry(batch) for batch in self._batches.values() if batch.rows]
         if epoch.plain:
-            waiting.append(self.deliver_plain(epoch.plain))
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        for result in results:
+            work.append(self.deliver_plain(epoch.plain))
+        for result in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
 
-    def _commit(self, prepared: Prepared) -> Committed | Aborted | Unknown:
+    async def _carry(self, batch: EngineBatch) -> None:
+        batch.finished = asyncio.get_running_loop().create_future()
+        await self.deliver_batch(batch)
+        await batch.finished
+
+    async def _take_sends(self, *, by_agents_only: bool) -> list[Send]:
+        unknown = self.sends.topics() - self._known.keys()
+        if unknown:
+            self._known |= await self.threads.on_kafka(lambda: self._group.partition_counts(unknown, self._go_on_waiting))
+        return self.sends.take(self._known, by_agents_only=by_agents_only)
+
+    def _commit(self, prepared: Prepared) -> Outcome:
         self._records_in_epoch = prepared.records_count
         outcome = self._producer.commit(prepared.transaction(self._group.metadata))
         if isinstance(outcome, Committed):
@@ -270,29 +302,30 @@ class Engine:
         """Bring stores and memory to where the committed epoch is; a store that cannot follow is restored."""
         for task in prepared.positions:
             prepared.settle(task)
+            self._doubts.pop(task.name, None)
         try:
             await self.threads.on_kafka(lambda: _apply(prepared, committed))
         except Exception as error:  # noqa: BLE001 - it is committed: whatever the store says, it must never be redone
             log.warning("a store could not follow its changelog and is restored: %s", error)
-            await self.ownership.doubt(prepared.changes)
+            await self._doubt(prepared.changes, str(error))
 
     async def _isolate(self, epoch: Epoch, error: Exception) -> None:
         """Find the task that an agent cannot work on: each alone; the one that still fails stops, the others go on."""
         if len(epoch.tasks) <= 1:
             for task in epoch.tasks:
-                await self.ownership.stop(task, f"{error} (after {self.settings.redo_attempts_max} attempts)")
+                await self.ownership.stop(task, f"{error} (tried {self.settings.redo_attempts_max} times)")
             return
         for task in epoch.tasks:
-            await self._process(epoch.only([task]))
+            await self._process(epoch.only([task]), by_agents_only=True)
 
-    def _take_back(self, sends: list[Send]) -> None:
-        """Keep what timers and views sent for the next transaction; agents will send theirs again."""
-        waiting, self.sends = self.sends, []
-        for send in sends + waiting:
-            if send.by_agent:
-                send.done.cancel()
-            else:
-                self.sends.append(send)
+    async def _doubt(self, tasks: Iterable[Task], cause: str) -> None:
+        """Restore tasks, which asks the cluster where they stand; one that never gets further stops."""
+        doubtful = list(tasks)
+        self._doubts.update(task.name for task in doubtful)
+        for task in doubtful:
+            if self._doubts[task.name] > DOUBTS_MAX:
+                await self.ownership.stop(task, f"{DOUBTS_MAX} restores did not help: {cause}")
+        await self.ownership.doubt([task for task in doubtful if self._doubts[task.name] <= DOUBTS_MAX])
 
     def _reach(self, place: str) -> None:
         self._kill_point.reach(place, self.epochs_count, self._records_in_epoch)
@@ -300,27 +333,6 @@ class Engine:
     def _go_on_waiting(self) -> None:
         if self.stopping.is_set():
             raise WorkerError("stopped while the cluster was away: what was open is settled by the cluster, and redone by others")
-
-    def snapshot(self) -> dict[str, Any]:
-        """Give what the worker's status page shows: its tasks with their counters, epochs, aborts by cause."""
-        tasks = [
-            {
-                "task": task.name,
-                "state": task.state,
-                "reason": task.reason,
-                "epoch": task.epoch,
-                "restored_records": task.restored_records,
-                "next_offsets": {f"{topic}/{partition}": at for (topic, partition), at in task.next_offsets.items()},
-                "counters": task.counters,
-            }
-            for task in list(self.tasks)
-        ]
-        return {
-            "worker": self.settings.worker_id,
-            "epochs_count": self.epochs_count,
-            "aborts": dict(self.aborts),
-            "tasks": tasks,
-        }
 
 
 def _apply(prepared: Prepared, committed: Committed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from confluent_kafka import Message
@@ -11,7 +12,7 @@ from confluent_kafka import Message
 from schemas.codec import encode
 from schemas.topics import MARKER_KEY
 from streams import marker
-from streams.batch import EngineBatch
+from streams.batch import StageRecords
 from streams.effects import Effects, Output, check_size
 from streams.store import StandsFor, StoreIdentity
 from streams.tables import EngineTable
@@ -19,16 +20,26 @@ from streams.tasks import Task, Tasks, TaskState
 from streams.topology import Stage
 from streams.transaction import Transaction
 
+Positions = dict[marker.TopicPartition, tuple[int, int]]
+"""Of the input partitions of a task: the offset before an epoch, and the next one after it."""
+
 
 class Epoch:
     """The records of one cycle, grouped by stage, and where each touched task stands before and after."""
 
-    def __init__(self, number: int, batches: dict[str, EngineBatch], plain: list[tuple[Task, Message]]) -> None:
+    def __init__(
+        self,
+        number: int,
+        stages: Mapping[str, StageRecords],
+        plain: Sequence[tuple[Task, Message]] = (),
+        passed: Mapping[Task, Mapping[marker.TopicPartition, int]] = MappingProxyType({}),
+    ) -> None:
         self.number = number
-        self.batches = batches
+        self.stages = stages
         self.plain = plain
-        self.effects = Effects()
-        self.tasks = _touched(batches, plain)
+        self.passed = passed
+        touched = [task for records in stages.values() for task in records.tasks.values()]
+        self.tasks = list(dict.fromkeys([*touched, *(task for task, _ in plain), *passed]))
 
     @classmethod
     def collect(cls, number: int, messages: Iterable[Message], tasks: Tasks, prefix: str) -> Epoch:
@@ -49,31 +60,46 @@ class Epoch:
                 group = by_stage[task.stage.name] = (task.stage, [], {})
             group[1].append(message)
             group[2][task.partition] = task
-        batches = {name: EngineBatch(stage, prefix, kept, owners) for name, (stage, kept, owners) in by_stage.items()}
-        return cls(number, batches, plain)
+        return cls(number, {name: StageRecords(stage, prefix, kept, own) for name, (stage, kept, own) in by_stage.items()}, plain)
+
+    @classmethod
+    def of_passed(cls, number: int, positions: Mapping[marker.TopicPartition, int], tasks: Iterable[Task]) -> Epoch:
+        """Give an epoch without records for the tasks whose position is past nothing but markers of transactions.
+
+        Such a marker takes an offset and is never delivered. A task that never committed a position
+        behind it would find that its next record is gone once retention has taken both.
+        """
+        passed = {}
+        for task in tasks:
+            ahead = {where: at for where in task.inputs if (at := positions.get(where, -1)) > task.next_offsets[where]}
+            if ahead:
+                passed[task] = ahead
+        return cls(number, {}, passed=passed)
 
     @property
     def records_count(self) -> int:
         """Records that this epoch stands for."""
-        return sum(len(batch.messages) for batch in self.batches.values()) + len(self.plain)
+        return sum(len(records.messages) for records in self.stages.values()) + len(self.plain)
 
     def only(self, tasks: Iterable[Task]) -> Epoch:
-        """Give the same epoch without the records of other tasks; batches keep what they decoded if nothing is dropped."""
+        """Give the same epoch without the records of other tasks; what was decoded is kept if nothing is dropped."""
         kept = set(tasks)
         if kept.issuperset(self.tasks):
-            return Epoch(self.number, self.batches, self.plain)
-        batches = {name: batch.only(kept) for name, batch in self.batches.items()}
+            return self
+        stages = {name: left for name, records in self.stages.items() if (left := records.only(kept)).messages}
         plain = [(task, message) for task, message in self.plain if task in kept]
-        return Epoch(self.number, {name: batch for name, batch in batches.items() if batch.messages}, plain)
+        return Epoch(self.number, stages, plain, {task: ahead for task, ahead in self.passed.items() if task in kept})
 
-    def positions(self) -> dict[Task, dict[marker.TopicPartition, tuple[int, int]]]:
+    def positions(self) -> dict[Task, Positions]:
         """Give (first, next) offsets of every input partition of every touched task."""
         found = {task: {where: (at, at) for where, at in task.next_offsets.items()} for task in self.tasks}
-        for batch in self.batches.values():
-            for message in batch.messages:
-                _advance(found[batch.tasks[message.partition()]], message)  # type: ignore[index]
+        for records in self.stages.values():
+            for message in records.messages:
+                _advance(found[records.tasks[message.partition()]], message)  # type: ignore[index]
         for task, message in self.plain:
             _advance(found[task], message)
+        for task, ahead in self.passed.items():
+            found[task] |= {where: (found[task][where][0], at) for where, at in ahead.items()}
         return found
 
 
@@ -83,6 +109,7 @@ class Prepared:
     def __init__(
         self,
         epoch: Epoch,
+        effects: Effects,
         tables: Mapping[str, Sequence[EngineTable[Any]]],
         worker: str,
         sends: Sequence[Output],
@@ -102,9 +129,9 @@ class Prepared:
         self.changes: dict[Task, dict[str, dict[bytes, bytes | None]]] = {task: {} for task in touched if task.stage}
         self._records: list[Output] = []
         self._take_changes(tables)
-        self._records += epoch.effects.outputs
+        self._records += effects.outputs
         self._records += sends
-        self.counters = {task: _added(task.counters, epoch.effects.counters.get(task, Counter())) for task in self.changes}
+        self.counters = {task: _added(task.counters, effects.counters.get(task, Counter())) for task in self.changes}
         self.markers = {task: self._marker(task) for task in self.changes}
 
     def transaction(self, group_metadata: Any) -> Transaction:
@@ -128,13 +155,13 @@ class Prepared:
         return StandsFor(identity, changelog_offset, now_ms, self.markers[task])
 
     def _take_changes(self, tables: Mapping[str, Sequence[EngineTable[Any]]]) -> None:
-        for name, batch in self._epoch.batches.items():
+        for name, records in self._epoch.stages.items():
             for table in tables[name]:
                 row_prefix = table.spec.name.encode() + b"/"
-                changelog = batch.stage.changelog
+                changelog = records.stage.changelog
                 limit = changelog.max_message_bytes // 2
                 for partition, key, value in table.take_changes():
-                    task = batch.tasks[partition]
+                    task = records.tasks[partition]
                     assert task.changelog is not None  # noqa: S101 - stateful
                     self.changes[task].setdefault(table.spec.name, {})[key] = value
                     if value is not None and len(value) > limit:
@@ -152,14 +179,6 @@ def _added(running: Mapping[str, int], epoch: Mapping[str, int]) -> dict[str, in
     return total
 
 
-def _advance(positions: dict[marker.TopicPartition, tuple[int, int]], message: Message) -> None:
+def _advance(positions: Positions, message: Message) -> None:
     where = (message.topic() or "", message.partition() or 0)
     positions[where] = (positions[where][0], (message.offset() or 0) + 1)
-
-
-def _touched(batches: Mapping[str, EngineBatch], plain: Iterable[tuple[Task, Message]]) -> list[Task]:
-    touched: dict[Task, None] = {}
-    for batch in batches.values():
-        touched.update(dict.fromkeys(batch.tasks.values()))
-    touched.update(dict.fromkeys(task for task, _ in plain))
-    return list(touched)

@@ -5,6 +5,8 @@
     TallyError           exit_code 1, not retriable
     ├── NotRunnable      exit_code 3: this machine lacks something; the sentence says what to install
     ├── NoCluster        exit_code 2: no bootstrap servers are set and no local broker is up
+    ├── MissingTopic     exit_code 2: a topic that is asked for is not there; the sentence says how to make it
+    ├── SettingsError    exit_code 2: a variable or an option has a value that cannot be; the sentence says which can
     ├── RefusedError     exit_code 2: what was asked would do harm; nothing was changed
     ├── BrokerFailed     exit_code 1: the local broker died or did not answer in time
     ├── ClusterError     exit_code 1: the cluster refused or did not answer; retriable as Kafka says
@@ -46,6 +48,21 @@ class NotRunnable(TallyError):  # noqa: N818 - the word of the verdict it leads 
 
 class NoCluster(TallyError):  # noqa: N818 - says what is the case
     """There is no cluster to talk to."""
+
+    exit_code = 2
+
+    def __init__(self) -> None:
+        super().__init__("no cluster: run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS")
+
+
+class MissingTopic(TallyError):  # noqa: N818 - says what is the case
+    """A topic that is asked for is not there."""
+
+    exit_code = 2
+
+
+class SettingsError(TallyError):
+    """A setting has a value that cannot be."""
 
     exit_code = 2
 

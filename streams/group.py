@@ -15,13 +15,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from streams import marker
 from streams.errors import WorkerError
+from streams.kafka_errors import passes
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
 CHANGES_WAIT_S = 0.1
 """How long the client's queue is looked through for changes of ownership; they are put there before a new epoch begins."""
-METADATA_WAIT_S = 5.0
+QUEUED_CHANGES_MAX = 1_000
+"""Looks at the client's queue; there are a few changes and errors in it at most."""
+METADATA_WAIT_S = 2.0
 """How long one question for metadata waits; while the cluster is away it is asked again and again."""
 
 
@@ -85,14 +88,24 @@ class GroupConsumer:
         that it lost everything; metadata taken at that moment would let it commit what is no longer its own.
         """
         metadata = self._consumer.consumer_group_metadata()
-        while True:
+        for _ in range(QUEUED_CHANGES_MAX):
             self._consumer.pause([TopicPartition(*where) for where in self._owned])
             messages = self._consumer.consume(1, CHANGES_WAIT_S)
-            if not any(message.error() is None for message in messages):
-                break  # nothing was before the end of the queue, so no change is left in it
+            if not messages:
+                break  # the queue is empty, so no change is left in it
+            for message in messages:
+                if message.error() is not None:
+                    self._note_error(message, self._polled)
+        else:
+            raise WorkerError(f"the client's queue did not become empty in {QUEUED_CHANGES_MAX} looks: the worker starts anew")
         polled, self._polled = self._polled, Polled()
         self.metadata = metadata
         return polled
+
+    def positions(self, partitions: Iterable[marker.TopicPartition]) -> dict[marker.TopicPartition, int]:
+        """Give where reading goes on, for owned partitions of which something was read."""
+        asked = [TopicPartition(*where) for where in partitions if where in self._owned]
+        return {(p.topic, p.partition): p.offset for p in self._consumer.position(asked) if p.offset >= 0}
 
     def start(self, offsets: Mapping[marker.TopicPartition, int]) -> bool:
         """Read these partitions from these offsets on; False: the client is not ready for it yet, ask again."""
@@ -121,7 +134,7 @@ class GroupConsumer:
                 known = self._consumer.list_topics(timeout=METADATA_WAIT_S).topics
                 break
             except KafkaException as error:
-                if error.args[0].code() not in _PASSING:
+                if not passes(error.args[0]):
                     raise
                 log.warning("waiting for the cluster: %s", error.args[0].str())
                 go_on_waiting()
@@ -164,25 +177,22 @@ class GroupConsumer:
         error = message.error()
         assert error is not None  # noqa: S101 - asked by the caller
         topic, partition = message.topic(), message.partition()
-        if error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
-            polled.lost_positions[topic or "", partition or 0] = error.str()
+        if error.code() in _DAMAGED and topic:
+            polled.lost_positions[topic, partition or 0] = error.str()
         elif error.code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
             log.warning("an epoch took longer than max.poll.interval.ms: %s", error.str())
-        elif error.fatal() or not (error.retriable() or error.code() in _PASSING):
+        elif error.fatal() or not (passes(error) or error.code() in _MENDED):
             raise WorkerError(f"the consumer cannot go on: {error.str()} ({error.name()}, {topic}/{partition})")
         else:
             log.warning("the consumer waits for the cluster: %s", error.str())
 
 
-_PASSING = {
-    KafkaError._TRANSPORT,  # noqa: SLF001
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-    KafkaError._RESOLVE,  # noqa: SLF001
-    KafkaError._TIMED_OUT,  # noqa: SLF001
-    KafkaError._WAIT_COORD,  # noqa: SLF001
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.UNKNOWN_MEMBER_ID,
+_DAMAGED = {
+    KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
+    KafkaError.OFFSET_OUT_OF_RANGE,
+    KafkaError._BAD_MSG,  # noqa: SLF001
 }
-"""Errors that the client mends by itself, though it does not call them retriable."""
+"""The next record of a partition is not there, or is damaged: its task stops, the others go on."""
+
+_MENDED = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_MEMBER_ID}
+"""Errors of a consumer that the client mends by itself: it looks for the topic again, and joins again."""

@@ -65,9 +65,9 @@ def judge_start(
     marked = {(position.topic, position.partition): position.next_offset for position in marker.positions}
     if marked != dict(committed):
         return Refuse(
-            f"the marker of epoch {marker.epoch} (by {marker.worker}) says {_said(marked)}, the group's committed offsets are "
-            f"{_said(committed)}: a torn transaction, an offsets reset, or offsets that expired. Set the group's offsets to the "
-            "marker's if the changelog is right, and start the task again"
+            f"{_why(marker, committed)}: the marker of epoch {marker.epoch} (by {marker.worker}) says {_said(marked)}, the "
+            f"group's committed offsets are {_said(committed)}. Set the group's offsets to the marker's if the changelog is "
+            "right, and start the task again"
         )
     lost = {where: offset for where, offset in marked.items() if offset < log_starts[where]}
     if lost:
@@ -76,6 +76,21 @@ def judge_start(
             "the task. What was between is lost to this task; recover it from the producers before going on"
         )
     return Resume(marked)
+
+
+def _why(marker: TaskMarker, committed: Mapping[TopicPartition, int | None]) -> str:
+    """Name what happened, as far as the two sides tell."""
+    first = {(position.topic, position.partition): position.first_offset for position in marker.positions}
+    marked = {(position.topic, position.partition): position.next_offset for position in marker.positions}
+    if committed.keys() != marked.keys():
+        return "the task's inputs are not those of its marker"
+    if None in committed.values():
+        return "the group's offsets expired or were deleted"
+    if dict(committed) == first:
+        return "a transaction was torn: its marker was committed and its offsets were not"
+    if all((at or 0) >= marked[where] for where, at in committed.items()):
+        return "the offsets are ahead of the changelog: they were reset, or the changelog lost its end"
+    return "the offsets were reset"
 
 
 def _said(offsets: Mapping[TopicPartition, int | None]) -> str:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from queue import SimpleQueue
 
+from schemas.topics import BY_NAME
 from streams import marker
 from streams.errors import CoPartitionError
 from streams.group import GroupConsumer, Polled
@@ -74,12 +75,14 @@ class Ownership:
 
     async def doubt(self, tasks: Iterable[Task]) -> None:
         """Restore tasks whose last transaction nobody knows of: the changelog and the committed offsets do."""
+        renewed = []
         for task in [task for task in tasks if self.tasks.is_current(task)]:
-            fresh = self.tasks.renew(task)
+            renewed.append(self.tasks.renew(task))
             self._drop(task)
-            await self._threads.on_kafka(lambda: self._group.pause(fresh.inputs))  # noqa: B023 - awaited at once
             self._close_later(task)
-            self._restore([fresh])
+        inputs = [where for task in renewed for where in task.inputs]
+        await self._threads.on_kafka(lambda: self._group.pause(inputs))
+        self._restore(renewed)
 
     async def resume_running(self) -> None:
         """Go on fetching for running tasks after all were paused."""
@@ -105,6 +108,8 @@ class Ownership:
         for done in restored:
             if not self.tasks.is_current(done.task):
                 self._close_later(done.task)
+            elif done.task.state is TaskState.STOPPED:
+                continue  # it was stopped while it was restored
             elif isinstance(done.verdict, marker.Refuse):
                 await self.stop(done.task, done.verdict.reason)
             elif await self._threads.on_kafka(lambda: self._group.start(done.verdict.offsets)):  # type: ignore[union-attr]  # noqa: B023
@@ -150,13 +155,15 @@ class Ownership:
     def _check_partitions(self) -> None:
         """Refuse stages whose inputs and changelog differ in partitions: one key would live in two tasks."""
         for stage in self._topology:
-            names = [topic.named(self._prefix) for topic in (*stage.reads, stage.changelog)]
-            counts = self._group.partition_counts(names, self._go_on_waiting)
-            missing = [name for name in names if name not in counts]
+            together = [topic.named(self._prefix) for topic in (*stage.reads, stage.changelog)]
+            dead_letters = [topic.dead_letters for topic in stage.reads if topic.dead_letters]
+            others = [topic.named(self._prefix) for topic in (*stage.writes, *(BY_NAME[name] for name in dead_letters))]
+            counts = self._group.partition_counts([*together, *others], self._go_on_waiting)
+            missing = [name for name in [*together, *others] if name not in counts]
             if missing:
                 raise CoPartitionError(f"topic {', '.join(missing)} does not exist: run `tally topics apply` first")
-            if len(set(counts.values())) > 1:
-                said = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            if len({counts[name] for name in together}) > 1:
+                said = ", ".join(f"{name} has {counts[name]}" for name in together)
                 raise CoPartitionError(
                     f"stage {stage.name} needs as many partitions in each of its topics, but {said}. One key would live in two "
                     "tasks. Create the topics anew with equal partitions and send the events again; keys never move by themselves"

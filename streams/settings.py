@@ -10,8 +10,11 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from streams.errors import NoCluster, SettingsError
 
 
 class Settings(BaseSettings):
@@ -47,6 +50,9 @@ class Settings(BaseSettings):
     )
     epoch_records_max: int = Field(default=8_000, ge=1, description="records of one epoch; more amortise a commit, and redo more")
     epoch_wait_ms: int = Field(default=100, ge=1, description="how long a poll waits for a full epoch: latency when idle")
+    idle_commit_ms: int = Field(
+        default=600_000, ge=1, description="how often an idle worker commits positions that only passed markers of transactions"
+    )
     redo_attempts_max: int = Field(
         default=3, ge=1, description="failures of an agent on the same records before they are tried task by task"
     )
@@ -85,8 +91,14 @@ def load_settings(**overrides: object) -> Settings:
 
     ``overrides`` (command-line options) win over both. The prefix of the last demo is used only
     on the broker that the demo used, and only when none is set.
+
+    Raises:
+        SettingsError: a value cannot be.
     """
-    given = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    try:
+        given = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(detail) for detail in error.errors())) from None
     context: dict[str, str] = {}
     if given.context_file.exists():
         context = json.loads(given.context_file.read_text())
@@ -97,3 +109,24 @@ def load_settings(**overrides: object) -> Settings:
     if "prefix" not in given.model_fields_set and servers == context.get("bootstrap_servers"):
         update["prefix"] = context.get("prefix", "")
     return given.model_copy(update=update)
+
+
+def load_cluster_settings(**overrides: object) -> Settings:
+    """Read the same for a command that needs a cluster.
+
+    Raises:
+        SettingsError: a value cannot be.
+        NoCluster: no cluster is set and no local broker is up.
+    """
+    settings = load_settings(**overrides)
+    if not settings.bootstrap_servers:
+        raise NoCluster
+    return settings
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    name = str(detail["loc"][0])
+    field = Settings.model_fields.get(name)
+    meaning = f" ({field.description})" if field else ""
+    variable = name if name.isupper() else f"TALLY_{name.upper()}"
+    return f"{variable} cannot be {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}{meaning}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -20,9 +20,10 @@ class TableFormatError(Exception):
 class EngineTable(Generic[S]):
     """One table over all running tasks of a stage. What an epoch writes is pending until its commit."""
 
-    def __init__(self, spec: TableSpec[S], tasks: Mapping[int, Task]) -> None:
+    def __init__(self, spec: TableSpec[S], tasks: Mapping[int, Task], in_epoch: Callable[[], bool] = lambda: True) -> None:
         self.spec = spec
         self._tasks = tasks
+        self._in_epoch = in_epoch
         self._pending: dict[Slot, S | None] = {}
         self._version = bytes([spec.version])
         self._encode = msgspec.msgpack.Encoder().encode
@@ -46,7 +47,13 @@ class EngineTable(Generic[S]):
         return found
 
     def put_many(self, rows: Mapping[Slot, S | None]) -> None:
-        """Write rows in this epoch; None deletes."""
+        """Write rows in this epoch; None deletes.
+
+        Raises:
+            RuntimeError: no agent has a batch in hand, so there is no epoch that could carry the rows.
+        """
+        if not self._in_epoch():
+            raise RuntimeError(f"table {self.spec.name} is written outside an epoch: only an agent with a batch in hand may")
         self._pending.update(rows)
 
     def forget(self) -> None:

@@ -42,9 +42,10 @@ class Committed:
 
 @dataclass(frozen=True)
 class Aborted:
-    """It did not happen, and the producer can go on."""
+    """It did not happen, and the producer can go on. ``refused`` says what the cluster will refuse again, if it is that."""
 
     cause: str
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,13 @@ class Unknown:
     """Nobody knows: the producer was replaced, and the committed offsets and changelogs must be asked."""
 
     cause: str
+
+
+Outcome = Committed | Aborted | Unknown
+
+
+class TransactionRefusedError(Exception):
+    """The cluster refuses what an epoch writes, and will again: a topic is gone, or a right is missing."""
 
 
 class TransactionalProducer:

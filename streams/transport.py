@@ -8,13 +8,14 @@ inside the same epochs. Faust's own commits, fetcher and recovery have nothing l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import faust
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from faust import current_event
 from faust.agents import current_agent
 from faust.transport import base
 from faust.transport.consumer import Consumer as FaustConsumer
@@ -26,15 +27,21 @@ from schemas.partitioning import partition_of
 from streams.batch import EngineBatch
 from streams.effects import Output
 from streams.engine import AgentFailedError, Engine
+from streams.errors import WorkerError
 from streams.marker import TopicPartition
 from streams.messages import list_headers
+from streams.own_epoch import Delivery
 from streams.tasks import Task
 
 if TYPE_CHECKING:
     from streams.app import TallyApp
 
-ACK_LOOK_S = 0.5
-"""How often the barrier looks by itself; acknowledgements wake it, but a cancelled agent may not."""
+ACK_LOOK_S = 0.02
+"""How often the barrier looks by itself: the last acknowledgement wakes it, but some messages never have their last one."""
+AFTER_FAILURE_S = 30.0
+"""For agents on plain topics to be done with the other records of an attempt in which one has failed."""
+STREAMS_GO_ON_S = 60.0
+"""For Faust to act on an assignment; milliseconds, unless the worker is still starting."""
 
 
 class BatchSchema(faust.Schema[Any, Any]):
@@ -65,7 +72,7 @@ class Consumer(FaustConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._assigned: set[TP] = set()
-        self._plain_failure: asyncio.Future[None] | None = None
+        self._failed_plain: dict[int, AgentFailedError] = {}
 
     @property
     def engine(self) -> Engine:
@@ -83,7 +90,7 @@ class Consumer(FaustConsumer):
     async def _run(self) -> None:
         try:
             await self.engine.run()
-        except BaseException as error:
+        except Exception as error:
             self.app.fail(error)
             raise
 
@@ -93,24 +100,54 @@ class Consumer(FaustConsumer):
     # From the engine to Faust.
 
     async def _announce(self, owned: set[TopicPartition]) -> None:
+        """Tell Faust what is owned, and wait until its streams go on: before that it empties their queues."""
         self._assigned = {TP(*where) for where in owned}
         self.app.on_rebalance_start()
         await self.on_partitions_assigned(set(self._assigned), self.app.consumer_generation_id)
+        await asyncio.wait_for(self.app.streams_go_on.wait(), STREAMS_GO_ON_S)
 
     async def _deliver_batch(self, batch: EngineBatch) -> None:
+        self._forget_acked()
         await self.callback(self._message(batch.messages[0], value=batch, key=None))
 
-    async def _deliver_plain(self, records: list[tuple[Task, Message]]) -> None:
-        """Deliver record by record and wait until Faust has acknowledged each one that somebody reads."""
-        failure = self._plain_failure = asyncio.get_running_loop().create_future()
+    async def _deliver_plain(self, records: Sequence[tuple[Task, Message]]) -> None:
+        """Deliver record by record and wait until Faust has acknowledged each one that somebody reads.
+
+        Also when an agent has failed: records of this attempt that were still waiting for it would come twice.
+
+        Raises:
+            AgentFailedError: an agent raised.
+            WorkerError: records were not acknowledged long after that.
+        """
+        self._forget_acked()
+        self._failed_plain = {}
         messages = [self._message(record, record.value(), record.key()) for _, record in records]
         for message in messages:
             await self.callback(message)
-        while any(message.refcount and not message.acked for message in messages):
+        idle = {topic: self._never_read(topic) for topic in {message.topic for message in messages}}
+        deadline_s = None
+        while any(self._is_in_hand(message, idle[message.topic]) for message in messages):
+            if self._failed_plain:
+                now_s = asyncio.get_running_loop().time()
+                deadline_s = deadline_s or now_s + AFTER_FAILURE_S
+                if now_s > deadline_s:
+                    raise WorkerError(f"records are in agents' hands {AFTER_FAILURE_S:.0f} s after one has failed: starting anew")
             self._waiting_for_ack = asyncio.get_running_loop().create_future()
-            await asyncio.wait({self._waiting_for_ack, failure}, timeout=ACK_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-            if failure.done():
-                await failure
+            await asyncio.wait({self._waiting_for_ack}, timeout=ACK_LOOK_S)
+        failures, self._failed_plain = self._failed_plain, {}
+        for failure in failures.values():
+            raise failure
+
+    def _is_in_hand(self, message: ConsumerMessage, never_read: int) -> bool:
+        return message.refcount > never_read and not message.acked and id(message) not in self._failed_plain
+
+    def _never_read(self, topic: str) -> int:
+        """Count the channels of a topic that get its messages and nobody iterates, as the one of Faust's reply consumer."""
+        index: Mapping[str, set[Any]] = self.app.topics._topic_name_index  # type: ignore[attr-defined]  # noqa: SLF001
+        return sum(not channel.is_iterator for channel in index.get(topic, ()))
+
+    def _forget_acked(self) -> None:
+        """Faust notes every acknowledged offset for commits that it never makes here."""
         self._acked.clear()
         self._acked_index.clear()
 
@@ -133,13 +170,12 @@ class Consumer(FaustConsumer):
 
     async def on_task_error(self, exc: BaseException) -> None:
         """An agent raised: what its epoch wrote is thrown away and its records are delivered again."""
-        agent = current_agent()
-        self.engine.agent_failed(None if agent is None else agent.name, exc)
-        if self._plain_failure is not None and not self._plain_failure.done():
-            failure = AgentFailedError(f"agent {agent and agent.name}: {type(exc).__name__}: {exc}")
-            failure.__cause__ = exc
-            self._plain_failure.set_exception(failure)
-            self._plain_failure.exception()  # it may have been another stage's agent: nobody need ask
+        agent, event = current_agent(), current_event()
+        name = "?" if agent is None else agent.name
+        self.engine.agent_failed(name, exc)
+        if event is not None:
+            # Its own acknowledgement may come late, from the garbage collector: it holds what was raised.
+            self._failed_plain[id(event.message)] = AgentFailedError(name, exc)
 
     # What Faust asks of a consumer.
 
@@ -240,27 +276,32 @@ class Producer(FaustProducer):
         headers: Any,
         *,
         transactional_id: str | None = None,  # noqa: ARG002
-    ) -> Awaitable[RecordMetadata]:
+    ) -> Delivery:
         """Put a record into the next transaction; the awaitable is done when it has committed."""
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers or [])
         output = Output(topic, key, value, -1 if partition is None else partition, pairs or None, int((timestamp or 0) * 1000))
-        done = self.app.engine.send(output, by_agent=current_agent() is not None)
-        tp = TP(topic, output.partition)
+        delivery = Delivery()
+        metadata = RecordMetadata(topic, output.partition, TP(topic, output.partition), -1, timestamp, 1)
 
-        async def metadata() -> RecordMetadata:
-            await done
-            return RecordMetadata(topic, tp.partition, tp, -1, timestamp, 1)
+        def settle(committed: asyncio.Future[None]) -> None:
+            if delivery.done():
+                return
+            if committed.cancelled():
+                delivery.cancel()
+            elif error := committed.exception():
+                delivery.set_exception(error)
+            else:
+                delivery.set_result(metadata)
 
-        return asyncio.ensure_future(metadata())
+        self.app.engine.sends.put(output, by_agent=current_agent() is not None).add_done_callback(settle)
+        return delivery
 
     async def send_and_wait(self, *args: Any, **kwargs: Any) -> RecordMetadata:
         """Send a record and wait for its transaction.
 
         Raises:
-            RuntimeError: inside an agent, whose epoch would wait for itself.
+            WaitsForItselfError: inside an agent.
         """
-        if current_agent() is not None:
-            raise RuntimeError("an agent cannot wait for what it sends: it is committed with the epoch that the agent works on")
         return await (await self.send(*args, **kwargs))
 
     async def flush(self) -> None:

@@ -14,7 +14,8 @@ from connectors.reader import ReadError, list_topics
 from connectors.sources.generator import Dead, DeadOrUnmatched, Duplicate, Plan, plan
 from connectors.sources.publish import Publisher, PublishError
 from schemas.topics import ORDERS, PAYMENTS
-from streams.settings import Settings, load_settings
+from streams.errors import MissingTopic
+from streams.settings import Settings, load_cluster_settings
 
 EXAMPLES = """
 \b
@@ -51,9 +52,7 @@ def command(orders: int, seed: int, rate: float | None, start_ms: int, prefix: s
     Some are sent twice, some payments before their orders, and one in a thousand cannot be decoded
     or breaks a rule. The same seed and start send the same events again: duplicates.
     """
-    settings = load_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
-    if not settings.bootstrap_servers:
-        raise click.ClickException("no cluster: run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS")
+    settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     try:
         _check_topics(settings)
         made = plan(orders, seed, start_ms)
@@ -67,7 +66,7 @@ def _check_topics(settings: Settings) -> None:
     there = list_topics(settings.bootstrap_servers)
     for topic in (ORDERS, PAYMENTS):
         if topic.named(settings.prefix) not in there:  # else the broker might create it with one partition
-            raise click.ClickException(f"the cluster has no topic {topic.named(settings.prefix)}: run `tally topics apply`")
+            raise MissingTopic(f"the cluster has no topic {topic.named(settings.prefix)}: run `tally topics apply`")
 
 
 def _send(made: Plan, settings: Settings, rate: float | None) -> dict[str, int]:

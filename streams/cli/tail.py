@@ -17,7 +17,8 @@ from connectors.reader import ReadError, ReadRecord, follow_topic, list_topics, 
 from schemas import codec
 from schemas.currencies import money
 from schemas.topics import BY_NAME, MARKER_KEY, Kind, Topic
-from streams.settings import Settings, load_settings
+from streams.errors import MissingTopic
+from streams.settings import Settings, load_cluster_settings
 
 HEX_BYTES_MAX = 48
 """Of a value that cannot be decoded; enough to see header and first fields."""
@@ -50,9 +51,7 @@ def command(
     topic: str, limit: int | None, begin: str, key: str | None, as_json: bool, prefix: str | None, bootstrap_servers: str | None
 ) -> None:
     """Show the committed records of TOPIC: a declared name (such as order-status) or a full one."""
-    settings = load_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
-    if not settings.bootstrap_servers:
-        raise click.ClickException("no cluster: run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS")
+    settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     try:
         name, declared = find_topic(topic, settings, list_topics(settings.bootstrap_servers))
         read = read_topic if begin == "earliest" else follow_topic
@@ -72,7 +71,7 @@ def find_topic(asked: str, settings: Settings, there: Iterable[str]) -> tuple[st
     """Give a topic's full name and its declaration, if it has one.
 
     Raises:
-        click.ClickException: a sentence with near matches, or with what to run.
+        MissingTopic: a sentence with near matches, or with what to run.
     """
     names = set(there)
     declared = BY_NAME.get(asked)
@@ -84,10 +83,10 @@ def find_topic(asked: str, settings: Settings, there: Iterable[str]) -> tuple[st
         return asked, max(ends, key=lambda topic: len(topic.name), default=None)
     if declared is not None:
         full = declared.named(settings.prefix)
-        raise click.ClickException(f"the cluster has no topic {full} yet: run `tally topics apply`, or check --prefix")
+        raise MissingTopic(f"the cluster has no topic {full} yet: run `tally topics apply`, or check --prefix")
     near = difflib.get_close_matches(asked, [*BY_NAME, *names], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"declared are {', '.join(BY_NAME)}"
-    raise click.ClickException(f"there is no topic {asked}; {hint}")
+    raise MissingTopic(f"there is no topic {asked}; {hint}")
 
 
 def limited(records: Iterable[ReadRecord], limit: int | None, *, newest: bool) -> Iterator[ReadRecord]:

@@ -6,8 +6,7 @@ import logging
 
 import click
 
-from streams.errors import NoCluster
-from streams.settings import load_settings
+from streams.settings import load_cluster_settings
 from streams.worker import run_worker
 
 
@@ -15,7 +14,10 @@ from streams.worker import run_worker
 @click.option("--id", "worker_id", help="Name of the worker (default: the host's name).")
 @click.option("--web-port", type=int, help="Port of its status page (default: by the id, w1 has 6067, w2 6068).")
 @click.option("--prefix", help="Put before every topic, group and transactional id.")
-@click.option("--log-level", default="INFO", show_default=True, help="DEBUG, INFO, WARNING or ERROR.")
+@click.option(
+    "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False), default="INFO",
+    show_default=True, help="The least that is said.",
+)  # fmt: skip
 def command(worker_id: str | None, web_port: int | None, prefix: str | None, log_level: str) -> None:
     """Run one worker until SIGTERM.
 
@@ -30,7 +32,4 @@ def command(worker_id: str | None, web_port: int | None, prefix: str | None, log
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for noisy in ("faust", "mode", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    settings = load_settings(worker_id=worker_id, web_port=web_port, prefix=prefix)
-    if not settings.bootstrap_servers:
-        raise NoCluster("no cluster: set KAFKA_BOOTSTRAP_SERVERS or run `tally broker up`")
-    run_worker(settings)
+    run_worker(load_cluster_settings(worker_id=worker_id, web_port=web_port, prefix=prefix))

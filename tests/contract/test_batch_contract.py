@@ -18,7 +18,7 @@ from agents.testing import MemoryRuntime, MemoryWorld
 from schemas.codec import encode
 from schemas.events import Event, OrderCancelled, OrderPlaced
 from schemas.topics import ORDER_STATUS
-from streams.batch import EngineBatch
+from streams.batch import EngineBatch, StageRecords
 from streams.effects import Effects
 from streams.store import Store, StoreResources
 from streams.tables import EngineTable
@@ -56,8 +56,7 @@ class EngineRuntime:
             message("orders" if isinstance(event, OrderPlaced | OrderCancelled) else "payments", offset, event)
             for offset, event in enumerate(events)
         ]
-        batch = EngineBatch(SETTLEMENT, PREFIX, messages, {0: self.task})
-        batch.begin(self.effects, lambda: 0)
+        batch = EngineBatch(StageRecords(SETTLEMENT, PREFIX, messages, {0: self.task}), self.effects, lambda: 0)
 
         async def stream() -> AsyncIterator[EngineBatch]:
             yield batch

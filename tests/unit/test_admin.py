@@ -10,7 +10,7 @@ from streams.settings import Settings
 
 
 def test_no_cluster_is_a_sentence_that_says_what_to_do() -> None:
-    with pytest.raises(NoCluster, match="set KAFKA_BOOTSTRAP_SERVERS or run `tally broker up`") as refused:
+    with pytest.raises(NoCluster, match="run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS") as refused:
         client_config(Settings(bootstrap_servers=""))
     assert refused.value.exit_code == 2
     assert not refused.value.retriable

@@ -11,7 +11,8 @@ from agents.outcomes import DUPLICATE, Decision, Duplicate, Rejected
 from schemas.codec import REASONS, encode
 from schemas.events import OrderPlaced, RevenueDelta
 from schemas.topics import ORDER_STATUS, ORDERS, ORDERS_DLQ, PAYMENTS, PAYMENTS_DLQ, REVENUE_DELTAS, Topic
-from streams.batch import EngineBatch, PoisonedInternalTopicError
+from streams.batch import EngineBatch, PoisonedInternalTopicError, StageRecords
+from streams.dead_letters import Headers, headers_bytes
 from streams.effects import Effects, RecordTooLargeError
 from streams.tasks import Task, Tasks
 from streams.topology import TOPOLOGY, Stage
@@ -36,10 +37,8 @@ def begun(stage: Stage, messages: list[Message]) -> tuple[EngineBatch, Effects, 
     tasks = Tasks(TOPOLOGY, PREFIX)
     partitions = {each.partition() or 0 for each in messages}
     owners = {partition: running_task(tasks, stage, partition, (0,) * len(stage.reads)) for partition in partitions}
-    batch = EngineBatch(stage, PREFIX, messages, owners)
     effects = Effects()
-    batch.begin(effects, lambda: NOW_MS)
-    return batch, effects, owners
+    return EngineBatch(StageRecords(stage, PREFIX, messages, owners), effects, lambda: NOW_MS), effects, owners
 
 
 def keep(_: object, event: Any) -> Decision[str]:
@@ -133,18 +132,21 @@ def test_i8_a_poisoned_internal_topic_stops_the_task_instead_of_losing_money() -
         batch.attempt(batch.rows[0], lambda _, event: event.no_such_field, None)
 
 
-def test_a_redo_starts_the_counts_and_outputs_over_and_decodes_nothing_twice() -> None:
-    batch, first, owners = begun(SETTLEMENT, [message("orders", 0, placed()), message("orders", 1, None)])
-    rows = batch.rows
-    batch.attempt(rows[0], keep, None)
-    batch.emit(ORDER_STATUS, b"k", placed())
+def test_i1_a_redo_is_a_batch_of_its_own_and_decodes_nothing_twice() -> None:
+    tasks = Tasks(TOPOLOGY, PREFIX)
+    owners = {0: running_task(tasks, SETTLEMENT, 0, (0, 0))}
+    records = StageRecords(SETTLEMENT, PREFIX, [message("orders", 0, placed()), message("orders", 1, None)], owners)
+    first, second = Effects(), Effects()
+    aborted = EngineBatch(records, first, lambda: NOW_MS)
+    aborted.attempt(aborted.rows[0], keep, None)
+    aborted.emit(ORDER_STATUS, b"k", placed())
 
-    second = Effects()
-    batch.begin(second, lambda: NOW_MS)
-    assert batch.rows is rows
+    redone = EngineBatch(records, second, lambda: NOW_MS)
+    aborted.attempt(aborted.rows[0], keep, None)  # an agent that was still at it
+    assert redone.rows is aborted.rows
     assert second.counters[owners[0]] == {"consumed": 2, "dead": 1, "dead|null_value": 1}
     assert len(second.outputs) == 1
-    assert first.counters[owners[0]]["applied"] == 1
+    assert first.counters[owners[0]]["applied"] == 2
 
 
 def test_i7_rows_stand_in_order_of_arrival_per_partition() -> None:
@@ -155,10 +157,20 @@ def test_i7_rows_stand_in_order_of_arrival_per_partition() -> None:
 
 def test_only_keeps_the_records_of_the_tasks_that_are_left() -> None:
     messages = [message("orders", offset, placed(f"{offset}"), partition=offset % 3) for offset in range(6)]
-    batch, _, owners = begun(SETTLEMENT, messages)
-    left = batch.only([owners[1]])
-    assert [row.event.event_id for row in left.rows] == ["1", "4"]
+    tasks = Tasks(TOPOLOGY, PREFIX)
+    owners = {partition: running_task(tasks, SETTLEMENT, partition, (0, 0)) for partition in range(3)}
+    left = StageRecords(SETTLEMENT, PREFIX, messages, owners).only([owners[1]])
+    assert [row.event.event_id for row in left.decoded[0]] == ["1", "4"]
     assert left.tasks == {1: owners[1]}
+
+
+def test_i3_records_of_a_task_that_was_renewed_are_not_taken_over_by_its_successor() -> None:
+    tasks = Tasks(TOPOLOGY, PREFIX)
+    before = running_task(tasks, SETTLEMENT, 0, (100, 0))
+    records = StageRecords(SETTLEMENT, PREFIX, [message("orders", 100, placed())], {0: before})
+    after = tasks.renew(before)
+    left = records.only([after])
+    assert (left.messages, left.tasks) == ([], {})
 
 
 def test_columns_are_the_records_as_they_came() -> None:
@@ -201,4 +213,24 @@ def test_i5_the_largest_input_fits_its_dead_letter_topic_whatever_the_exception_
     batch, effects, owners = begun(SETTLEMENT, [message(topic.name, 0, event)])
     batch.attempt(batch.rows[0], decide, None)
     assert len(effects.outputs) == 1
+    assert effects.counters[owners[0]]["dead"] == 1
+
+
+def test_i5_a_record_larger_than_any_topic_takes_is_cut_and_buried_and_never_stops_its_task() -> None:
+    value, key = b"?" * 5_000_000, b"k" * 10_000
+    headers: Headers = [("trace", b"1"), ("blob", b"x" * 100)]
+    batch, effects, owners = begun(
+        SETTLEMENT, [message("orders", 7, value, key=key, headers=headers), message("orders", 8, placed("after"))]
+    )
+    assert [row.event.event_id for row in batch.rows] == ["after"]
+    (dead,) = effects.outputs
+    assert dead.key == key
+    assert dead.value
+    assert value.startswith(dead.value)
+    assert (dead.headers or [])[:2] == headers
+    size = len(key) + len(dead.value) + headers_bytes(dead.headers or [])
+    assert ORDERS_DLQ.max_message_bytes - 1_000 < size < ORDERS_DLQ.max_message_bytes
+    said = (dict(dead.headers or [])["__tally.errors.cut"] or b"").decode()
+    kept = f"kept {len(dead.value):,} of 5,000,000 bytes of the value, 10,000 of 10,000 of the key, 2 of 2 headers"
+    assert said == f"{kept}; the whole stands on its topic"
     assert effects.counters[owners[0]]["dead"] == 1

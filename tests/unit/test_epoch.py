@@ -15,7 +15,8 @@ from agents.settlement.state import ORDER_STATE, OrderState
 from schemas.codec import decode
 from schemas.events import InputPosition, TaskMarker
 from schemas.topics import MARKER_KEY, SETTLEMENT_CHANGELOG
-from streams.effects import Output, RecordTooLargeError
+from streams.batch import EngineBatch
+from streams.effects import Effects, Output, RecordTooLargeError
 from streams.epoch import Epoch, Prepared
 from streams.store import Store, StoreIdentity, StoreResources
 from streams.tables import EngineTable
@@ -45,15 +46,17 @@ class Worker:
             task.store = Store(folder / task.name, [spec.name for spec in task.stage.keeps], resources)
             self.stores.append(task.store)
         self.orders: EngineTable[OrderState] = EngineTable(ORDER_STATE, {0: self.zero, 1: self.one})
+        self.effects = Effects()
         self.tables: dict[str, list[EngineTable[Any]]] = {"settlement": [self.orders], "revenue": []}
 
     def collect(self, *messages: Message) -> Epoch:
         return Epoch.collect(1, messages, self.tasks, PREFIX)
 
     def settle_rows(self, epoch: Epoch) -> None:
-        """Do what the agent does, without its outputs."""
-        for batch in epoch.batches.values():
-            batch.begin(epoch.effects, lambda: NOW_MS)
+        """Do what the agent does, without its outputs; every call is one more attempt."""
+        self.effects = Effects()
+        for records in epoch.stages.values():
+            batch = EngineBatch(records, self.effects, lambda: NOW_MS)
             for row in batch.rows:
                 slot = (row.partition, row.event.order_id.encode())
                 decision = batch.attempt(row, decide, self.orders.get_many([slot])[slot])
@@ -61,7 +64,7 @@ class Worker:
                     self.orders.put_many({slot: decision.state})
 
     def prepare(self, epoch: Epoch, *sends: Output) -> Prepared:
-        return Prepared(epoch, self.tables, "w1", sends, self.tasks.running())
+        return Prepared(epoch, self.effects, self.tables, "w1", sends, self.tasks.running())
 
     def close(self) -> None:
         for store in self.stores:
@@ -230,7 +233,20 @@ def test_i9_an_epoch_loses_the_records_of_a_revoked_task_and_keeps_the_others(wo
 def test_an_epoch_of_tasks_that_all_left_is_empty(worker: Worker) -> None:
     epoch = worker.collect(message("orders", 7, placed(), partition=1))
     left = epoch.only([worker.zero])
-    assert (left.records_count, left.batches, left.tasks) == (0, {}, [])
+    assert (left.records_count, left.stages, left.tasks) == (0, {}, [])
+
+
+def test_i3_a_position_that_moved_over_markers_of_transactions_only_is_committed_with_a_marker(worker: Worker) -> None:
+    positions = {(ORDERS, 0): 103, (PAYMENTS, 0): 50, (ORDERS, 1): 7, (DELTAS, 0): 3}
+    epoch = Epoch.of_passed(1, positions, worker.tasks.running())
+    assert (epoch.records_count, epoch.tasks) == (0, [worker.zero])
+    prepared = worker.prepare(epoch)
+    assert prepared.transaction(None).offsets == {(ORDERS, 0): 103, (PAYMENTS, 0): 50}
+    assert marker_of(prepared, worker.zero).positions == (InputPosition(ORDERS, 0, 100, 103), InputPosition(PAYMENTS, 0, 50, 50))
+    prepared.settle(worker.zero)
+    assert worker.zero.next_offsets[ORDERS, 0] == 103
+    assert not Epoch.of_passed(2, positions, worker.tasks.running()).tasks
+    assert not epoch.only([worker.one]).tasks
 
 
 def test_records_of_topics_that_no_stage_reads_move_offsets_and_write_no_marker(worker: Worker) -> None:
@@ -244,7 +260,7 @@ def test_records_of_topics_that_no_stage_reads_move_offsets_and_write_no_marker(
 
 def test_two_stages_of_one_worker_share_the_epoch_and_its_transaction(worker: Worker) -> None:
     epoch = worker.collect(message("orders", 100, placed()), message("revenue-deltas", 3, None))
-    assert set(epoch.batches) == {"settlement", "revenue"}
+    assert set(epoch.stages) == {"settlement", "revenue"}
     transaction = worker.prepare(epoch).transaction(None)
     assert set(transaction.markers) == {(CHANGELOG, 0), (f"{PREFIX}revenue-changelog", 0)}
     assert transaction.offsets[DELTAS, 0] == 4

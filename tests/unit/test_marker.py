@@ -57,22 +57,23 @@ def test_i3_offsets_without_a_marker_are_refused(committed: dict[TopicPartition,
         assert (f"{topic}/{partition}={offset}" in reason) == (offset is not None)
 
 
-DISAGREEING: list[dict[TopicPartition, int | None]] = [
-    {ORDERS: 131, PAYMENTS: 9},
-    {ORDERS: 129, PAYMENTS: 9},
-    {ORDERS: 100, PAYMENTS: 5},
-    {ORDERS: 130, PAYMENTS: 10},
-    {ORDERS: 130, PAYMENTS: None},
-    {ORDERS: None, PAYMENTS: None},
-    {ORDERS: 0, PAYMENTS: 0},
+DISAGREEING: list[tuple[dict[TopicPartition, int | None], str]] = [
+    ({ORDERS: 131, PAYMENTS: 9}, "the offsets are ahead of the changelog"),
+    ({ORDERS: 130, PAYMENTS: 10}, "the offsets are ahead of the changelog"),
+    ({ORDERS: 129, PAYMENTS: 9}, "the offsets were reset"),
+    ({ORDERS: 0, PAYMENTS: 0}, "the offsets were reset"),
+    ({ORDERS: 100, PAYMENTS: 5}, "a transaction was torn"),
+    ({ORDERS: 130, PAYMENTS: None}, "the group's offsets expired or were deleted"),
+    ({ORDERS: None, PAYMENTS: None}, "the group's offsets expired or were deleted"),
 ]
 
 
-@pytest.mark.parametrize("committed", DISAGREEING)
-def test_i3_every_disagreement_is_refused_with_a_sentence_that_names_both_sides(
-    committed: dict[TopicPartition, int | None],
+@pytest.mark.parametrize(("committed", "cause"), DISAGREEING)
+def test_i3_every_disagreement_is_refused_with_a_sentence_that_names_its_cause_and_both_sides(
+    committed: dict[TopicPartition, int | None], cause: str
 ) -> None:
     reason = refusal(MARKER, committed)
+    assert reason.startswith(cause)
     assert "epoch 88" in reason
     assert "w2" in reason
     assert "t.orders/7=130, t.payments/7=9" in reason

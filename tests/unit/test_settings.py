@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from streams.settings import Settings, load_settings
+from streams.errors import NoCluster, SettingsError
+from streams.settings import Settings, load_cluster_settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +75,7 @@ def test_settings_are_frozen() -> None:
     ],
 )
 def test_i5_values_outside_their_limits_are_refused(name: str, value: object) -> None:
-    with pytest.raises(ValidationError, match=name):
+    with pytest.raises(SettingsError, match=f"TALLY_{name.upper()} cannot be"):
         load_settings(**{name: value})
 
 
@@ -83,3 +84,30 @@ def test_every_field_says_what_it_is_and_has_its_unit_last() -> None:
         assert field.description, name
         if field.annotation is int:
             assert name.endswith(("_ms", "_bytes", "_max", "_port")), name
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        (
+            "TALLY_EPOCH_RECORDS_MAX",
+            "0",
+            "TALLY_EPOCH_RECORDS_MAX cannot be '0': input should be greater than or equal to 1 (records of",
+        ),
+        ("TALLY_WORKER_ID", "a b", "TALLY_WORKER_ID cannot be 'a b': string should match pattern"),
+        ("TALLY_GROUP_PROTOCOL", "x", "TALLY_GROUP_PROTOCOL cannot be 'x': input should be 'consumer' or 'classic'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value).startswith(said)
+    assert refused.value.exit_code == 2
+
+
+def test_a_command_that_needs_a_cluster_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(NoCluster, match="run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS"):
+        load_cluster_settings(home=tmp_path)

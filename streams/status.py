@@ -1,0 +1,30 @@
+"""What a worker says of itself on its status page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.engine import Engine
+from streams.tasks import Task
+
+
+def status_of(engine: Engine) -> dict[str, Any]:
+    """Give the worker's tasks with their counters, its epochs, and its aborts by cause, as plain values."""
+    return {
+        "worker": engine.settings.worker_id,
+        "epochs_count": engine.epochs_count,
+        "aborts": dict(engine.aborts),
+        "tasks": [_task(task) for task in list(engine.tasks)],
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "state": task.state,
+        "reason": task.reason,
+        "epoch": task.epoch,
+        "restored_records": task.restored_records,
+        "next_offsets": {f"{topic}/{partition}": at for (topic, partition), at in task.next_offsets.items()},
+        "counters": task.counters,
+    }

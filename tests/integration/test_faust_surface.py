@@ -1,0 +1,65 @@
+"""Faust stays Faust on the engine: questions, casts, sinks and group_by beside the batched stages, in the same epochs."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.ground_truth import truth_of
+from connectors.sources.generator import plan
+from connectors.sources.publish import publish
+from streams.local_broker import LocalBroker
+from tests.support.workers import Deployment, Worker, wait_for
+
+START_MS = 1_795_000_000_000
+SURFACE = {"TEST_TOPOLOGY": "tests.support.faust_surface:WITH_FAUST"}
+
+
+@pytest.fixture
+def deployment(broker: LocalBroker, topics: str, tmp_path: Path) -> Iterator[Deployment]:
+    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+        yield tally
+
+
+def page(worker: Worker, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.web_port}{path}", timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_faust_agents_on_plain_topics_answer_beside_the_stages(broker: LocalBroker, topics: str, deployment: Deployment) -> None:
+    whole = plan(orders=1_000, seed=51, start_ms=START_MS)
+    worker = deployment.start("w1", SURFACE)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    publish(whole, broker.bootstrap_servers, topics)
+    assert [page(worker, f"/square/{amount}") for amount in (3, 12)] == [9, 144]
+    page(worker, "/sums")
+    wait_for("group_by has brought every number", lambda: page(worker, "/seen")["seen"].get("odd") == 25)
+    seen = page(worker, "/seen")
+    assert seen == {"seen": {"squares": 2, "odd": 25, "even": 30}, "sunk": [9, 144]}
+    verdict = deployment.finish(truth_of(whole))
+    assert verdict.exact, verdict.headline()
+
+
+@pytest.mark.parametrize("how", ["ask", "send"])
+def test_i9_an_agent_that_waits_for_its_own_epoch_is_refused_with_a_sentence(deployment: Deployment, how: str) -> None:
+    worker = deployment.start("w1", SURFACE)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    said = page(worker, f"/selfish/{how}")
+    assert said.startswith("an agent cannot wait for")
+    assert "ask from a timer, a web page or the command line" in said
+    assert worker.stop() == 0, worker.text[-3000:]
+
+
+def test_what_is_sent_to_a_topic_that_is_not_there_fails_alone(broker: LocalBroker, topics: str, deployment: Deployment) -> None:
+    whole = plan(orders=300, seed=52, start_ms=START_MS)
+    worker = deployment.start("w1", SURFACE)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    assert page(worker, "/nowhere") == "nothing can be sent to t-nobody-made-this: it does not exist: make it first"
+    publish(whole, broker.bootstrap_servers, topics)
+    verdict = deployment.finish(truth_of(whole))
+    assert verdict.exact, verdict.headline()
