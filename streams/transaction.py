@@ -63,9 +63,20 @@ class TransactionRefusedError(Exception):
 
 
 class TransactionalProducer:
-    """Commits epochs. A second process with the same transactional id fences this one."""
+    """Commits epochs. A second process with the same transactional id fences this one.
 
-    def __init__(self, config: Mapping[str, Any], reach: Callable[[str], None], go_on_waiting: Callable[[], None]) -> None:
+    ``make_client`` and ``now_s`` are Kafka's client and the clock of the deadlines; tests give others.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        reach: Callable[[str], None],
+        go_on_waiting: Callable[[], None],
+        *,
+        make_client: Callable[[dict[str, Any]], Producer] = Producer,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._config = {
             **config,
             "enable.idempotence": True,
@@ -81,6 +92,8 @@ class TransactionalProducer:
         }
         self._reach = reach
         self._go_on_waiting = go_on_waiting
+        self._make_client = make_client
+        self._now_s = now_s
         self._producer = self._new_producer()
 
     def commit(self, transaction: Transaction) -> Committed | Aborted | Unknown:
@@ -129,13 +142,13 @@ class TransactionalProducer:
 
     def _retry(self, step: Callable[[], Any]) -> None:
         """Run a step again while its error says that this is right, for a bounded time."""
-        deadline = time.monotonic() + INDEFINITE_AFTER_S
+        deadline = self._now_s() + INDEFINITE_AFTER_S
         while True:
             try:
                 step()
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
-                if not reason.retriable() or time.monotonic() > deadline:
+                if not reason.retriable() or self._now_s() > deadline:
                     raise
                 log.warning("the transaction waits for the cluster: %s", reason.str())
                 self._go_on_waiting()
@@ -159,7 +172,7 @@ class TransactionalProducer:
 
     def _new_producer(self) -> Producer:
         """Make a producer whose predecessor's transaction is settled; wait as long as the cluster is away."""
-        producer = Producer(dict(self._config))
+        producer = self._make_client(dict(self._config))
         while True:
             try:
                 producer.init_transactions(ATTEMPT_S)
