@@ -1,0 +1,61 @@
+"""Transactions by hand: a writer that commits rows, a marker and a position, and a look at what stands committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Consumer
+
+from connectors.reader import read_group_offsets, read_topic
+from streams.effects import Output
+from streams.transaction import Aborted, Committed, Transaction, TransactionalProducer, Unknown
+
+
+class Writer:
+    """Commits as a worker does, under one transactional id and in the name of one group."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        prefix: str,
+        *,
+        transaction_timeout_ms: int = 10_000,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        client = {"bootstrap.servers": bootstrap_servers, "log_level": 2}  # a fenced client says so in many lines
+        self._prefix = prefix
+        self._consumer = Consumer({**client, "group.id": f"{prefix}writers"})
+        config = {**client, "transactional.id": f"{prefix}writer", "transaction.timeout.ms": transaction_timeout_ms}
+        self._producer = TransactionalProducer(config, lambda _: None, lambda: None, now_s=now_s)
+
+    def commit(self, name: str, position: int, *, rows: int = 3, row_bytes: int = 10) -> Committed | Aborted | Unknown:
+        """Write ``rows`` rows, a marker, and the position of one input partition."""
+        topic, changelog = f"{self._prefix}order-status", f"{self._prefix}settlement-changelog"
+        records = [Output(topic, f"{name}-{row}".encode(), b"v" * row_bytes, row % 12) for row in range(rows)]
+        markers = {(changelog, 0): Output(changelog, b"!marker", name.encode(), 0)}
+        offsets = {(f"{self._prefix}orders", 0): position}
+        return self._producer.commit(Transaction(records, markers, offsets, self._consumer.consumer_group_metadata()))
+
+
+class Cluster:
+    """What the writers under one prefix have committed."""
+
+    def __init__(self, bootstrap_servers: str, prefix: str) -> None:
+        self._servers = bootstrap_servers
+        self._prefix = prefix
+
+    def names(self) -> list[str]:
+        """Names of the transactions whose rows can be read; a row that is there twice is an error."""
+        keys = [(record.key or b"").decode() for record in read_topic(self._servers, f"{self._prefix}order-status")]
+        assert len(keys) == len(set(keys)), "a row is there twice"
+        return sorted({key.rpartition("-")[0] for key in keys})
+
+    def markers(self) -> list[tuple[str, int]]:
+        """Names and offsets of the markers, in their order."""
+        changelog = read_topic(self._servers, f"{self._prefix}settlement-changelog")
+        return [((record.value or b"").decode(), record.offset) for record in changelog]
+
+    def position(self) -> int:
+        """The group's position on the input partition."""
+        return read_group_offsets(self._servers, f"{self._prefix}writers")[f"{self._prefix}orders", 0]
