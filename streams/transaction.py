@@ -19,8 +19,10 @@ log = logging.getLogger(__name__)
 
 INDEFINITE_AFTER_S = 60.0
 """How long one step is tried again before its outcome counts as unknown and the producer is replaced."""
-ATTEMPT_S = 5.0
-"""Of one blocking call; between two of them the deadline is looked at."""
+ATTEMPT_S = 2.0
+"""Of one blocking call; between two of them the deadline is looked at, and whether the worker is to end, within its 10 s."""
+DEFAULT_TIMEOUT_MS = 60_000
+"""Kafka's own, of a transaction."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class TransactionalProducer:
         self._go_on_waiting = go_on_waiting
         self._make_client = make_client
         self._now_s = now_s
+        self._timeout_s = self._config.get("transaction.timeout.ms", DEFAULT_TIMEOUT_MS) / 1000
         self._producer = self._new_producer()
 
     def commit(self, transaction: Transaction) -> Committed | Aborted | Unknown:
@@ -103,29 +106,43 @@ class TransactionalProducer:
             WorkerFencedError: another worker uses the same transactional id.
         """
         placed: dict[marker.TopicPartition, int] = {}
+        began_s = self._now_s()
         try:
             self._producer.begin_transaction()
             self._reach("before_produce")
-            self._produce(transaction, placed)
+            unfinished = self._produce(transaction, placed)
             self._reach("before_offsets")
             offsets = [TopicPartition(topic, partition, at) for (topic, partition), at in transaction.offsets.items()]
             self._retry(lambda: self._producer.send_offsets_to_transaction(offsets, transaction.group_metadata, ATTEMPT_S))
-            self._retry(lambda: _flushed(self._producer))
+            if unfinished is not None:
+                raise unfinished
+            self._producer.flush(ATTEMPT_S)  # what is still on its way the commit waits for; what was refused it reports
             self._reach("before_commit")
             self._retry(lambda: self._producer.commit_transaction(ATTEMPT_S))
         except KafkaException as error:
-            return self._recover(error)
+            return self._recover(error, began_s)
         return Committed(placed)
 
-    def _produce(self, transaction: Transaction, placed: dict[marker.TopicPartition, int]) -> None:
+    def _produce(self, transaction: Transaction, placed: dict[marker.TopicPartition, int]) -> KafkaException | None:
+        """Hand every record to the client; give the error with which it took no more.
+
+        That error says only that the client will not go on, not why. The next transactional call says why.
+        """
+
         def on_marker(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 placed[message.topic() or "", message.partition() or 0] = message.offset() or 0
 
-        for output in transaction.records:
-            self._enqueue(output)
-        for output in transaction.markers.values():
-            self._enqueue(output, on_delivery=on_marker)
+        try:
+            for output in transaction.records:
+                self._enqueue(output)
+            for output in transaction.markers.values():
+                self._enqueue(output, on_delivery=on_marker)
+        except KafkaException as error:
+            if error.args[0].code() not in {KafkaError._FATAL, KafkaError._STATE}:  # noqa: SLF001 - the client's own codes
+                raise
+            return error
+        return None
 
     def _enqueue(self, output: Output, **options: Any) -> None:
         if output.headers is not None:
@@ -155,17 +172,19 @@ class TransactionalProducer:
             else:
                 return
 
-    def _recover(self, error: KafkaException) -> Aborted | Unknown:
+    def _recover(self, error: KafkaException, began_s: float) -> Aborted | Unknown:
         reason: KafkaError = error.args[0]
-        _raise_if_fenced(reason, self._config["transactional.id"])
         if reason.txn_requires_abort():
             try:
                 self._retry(lambda: self._producer.abort_transaction(ATTEMPT_S))
             except KafkaException as abort_error:
-                _raise_if_fenced(abort_error.args[0], self._config["transactional.id"])
                 reason = abort_error.args[0]
             else:
-                return Aborted(f"{reason.name()}: {reason.str()}")
+                cause = f"{reason.name()}: {reason.str()}"
+                return Aborted(cause, cause if reason.code() in _REFUSALS else "")
+        if self._now_s() - began_s < self._timeout_s:
+            self._raise_if_fenced(reason)
+        # Past the time-out it is the cluster that ended the transaction, and nobody need have taken over.
         log.warning("nobody knows whether the transaction happened (%s); the producer is replaced", reason.str())
         self._producer = self._new_producer()
         return Unknown(f"{reason.name()}: {reason.str()}")
@@ -178,7 +197,7 @@ class TransactionalProducer:
                 producer.init_transactions(ATTEMPT_S)
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
-                _raise_if_fenced(reason, self._config["transactional.id"])
+                self._raise_if_fenced(reason)
                 if not reason.retriable():
                     raise
                 log.warning("waiting for the cluster's transaction coordinator: %s", reason.str())
@@ -186,17 +205,26 @@ class TransactionalProducer:
             else:
                 return producer
 
+    def _raise_if_fenced(self, reason: KafkaError) -> None:
+        if reason.code() in _FENCED:
+            raise WorkerFencedError(
+                f"the transactional id {self._config['transactional.id']} has a newer owner: another worker took it over. "
+                "This one wrote nothing after it and stops. Give every worker its own --id, or start this one again"
+            )
 
-def _flushed(producer: Producer) -> None:
-    if producer.flush(ATTEMPT_S):
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "records are still on their way", retriable=True))  # noqa: SLF001
 
+_FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001
 
-def _raise_if_fenced(reason: KafkaError, transactional_id: str) -> None:
-    fenced = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001
-    if reason.code() in fenced:
-        raise WorkerFencedError(
-            f"the transactional id {transactional_id} has a newer owner: another worker took it over, or this one was silent for "
-            "longer than transaction_timeout_ms and the cluster ended its transaction. This one wrote nothing after it and "
-            "stops. Give every worker its own --id, or start this one again"
-        )
+_REFUSALS = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_REQUIRED_ACKS,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.POLICY_VIOLATION,
+}
+"""Aborts for which the same records will be aborted again: somebody must change something."""

@@ -188,7 +188,7 @@ def test_up_twice_is_one_broker_and_down_ends_it(tmp_path: Path) -> None:
     assert tally("broker", "status").returncode == 1
     refused = tally("topics", "list")
     assert refused.returncode == 2
-    assert refused.stderr == "tally: no cluster: set KAFKA_BOOTSTRAP_SERVERS or run `tally broker up`\n"
+    assert refused.stderr == "tally: no cluster: run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS\n"
 
 
 def test_a_machine_without_java_and_docker_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

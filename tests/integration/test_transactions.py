@@ -19,7 +19,6 @@ FEW = 3
 MANY = 300_000
 """The client takes a second to take so many rows over, and answers from the broker come meanwhile."""
 SMALL_LIMIT_BYTES = 100_000
-CAUSE_IS_LOST = "a known defect: commit() takes produce's word for the cause (_FATAL, _STATE) and replaces the producer"
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def small_topics(broker: LocalBroker, prefix: str) -> Iterator[str]:
     "rows",
     [
         pytest.param(FEW, id="a small epoch"),
-        pytest.param(MANY, id="an epoch that is still handed over", marks=pytest.mark.xfail(strict=True, reason=CAUSE_IS_LOST)),
+        pytest.param(MANY, id="an epoch that is still handed over"),
     ],
 )
 def test_f04_a_second_producer_of_the_same_transactional_id_fences_the_first(rows: int, broker: LocalBroker, topics: str) -> None:
@@ -54,7 +53,6 @@ def test_f04_a_second_producer_of_the_same_transactional_id_fences_the_first(row
     assert cluster.position() == 3
 
 
-@pytest.mark.xfail(strict=True, reason=CAUSE_IS_LOST)
 def test_rows_that_the_broker_refuses_are_an_abort_and_the_producer_goes_on(broker: LocalBroker, small_topics: str) -> None:
     cluster = Cluster(broker.bootstrap_servers, small_topics)
     writer = Writer(broker.bootstrap_servers, small_topics)

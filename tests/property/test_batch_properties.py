@@ -12,7 +12,7 @@ from agents.settlement.decide import decide
 from schemas.codec import REASONS, encode
 from schemas.events import Event
 from schemas.topics import ORDERS, ORDERS_DLQ, PAYMENTS, PAYMENTS_DLQ
-from streams.batch import EngineBatch
+from streams.batch import EngineBatch, StageRecords
 from streams.effects import Effects, Output
 from streams.tasks import Tasks
 from streams.topology import TOPOLOGY
@@ -61,8 +61,7 @@ class Begun:
         for offset, each in enumerate(came):
             self.came[PREFIX + each.topic, each.partition, offset] = each
             messages.append(message(each.topic, offset, each.value, partition=each.partition, key=each.key))
-        self.batch = EngineBatch(SETTLEMENT, PREFIX, messages, self.owners)
-        self.batch.begin(self.effects, lambda: 0)
+        self.batch = EngineBatch(StageRecords(SETTLEMENT, PREFIX, messages, self.owners), self.effects, lambda: 0)
 
     def rows(self) -> dict[Place, Any]:
         found = {}

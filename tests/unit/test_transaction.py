@@ -28,8 +28,7 @@ GENERATION = KafkaError(KafkaError.ILLEGAL_GENERATION, "somebody joined", txn_re
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, "the broker refused it", txn_requires_abort=True)
 BROKEN = KafkaError(KafkaError.INVALID_TXN_STATE, "that cannot be", fatal=True)
 FENCED = [KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED]
-CAUSE_IS_LOST = "a known defect: commit() takes produce's word for the cause (_FATAL, _STATE) and replaces the producer"
-FLUSHES_ON = "a known defect: commit() flushes again and again what was refused, and only the commit would say so"
+REFUSED = "MSG_SIZE_TOO_LARGE: the broker refused it"
 STEPS = ["begin_transaction", "produce", "send_offsets_to_transaction", "commit_transaction"]
 IN_ORDER = ["begin_transaction", *["produce"] * 4, "send_offsets_to_transaction", "flush", "commit_transaction"]
 
@@ -43,8 +42,8 @@ class Worker:
         self.waits_count = 0
         self.now_s = 1_000.0
 
-    def start(self) -> TransactionalProducer:
-        config = {"transactional.id": "t.tally-w1", "bootstrap.servers": "nowhere"}
+    def start(self, **more: int) -> TransactionalProducer:
+        config = {"transactional.id": "t.tally-w1", "bootstrap.servers": "nowhere", **more}
         return TransactionalProducer(
             config, self.reached.append, self._wait, make_client=self.cluster.make_client, now_s=lambda: self.now_s
         )
@@ -288,11 +287,19 @@ def test_f04_whoever_is_fenced_says_so_and_fences_nobody(
     assert len(worker.cluster.clients) == clients_count, "a new producer would fence the newer owner"
 
 
+def test_f06_a_worker_whose_transaction_the_cluster_ended_by_its_time_out_goes_on_with_a_new_producer(worker: Worker) -> None:
+    producer = worker.start(**{"transaction.timeout.ms": 10_000})
+    passed = [SILENT] * (int(10 / ATTEMPT_S) + 1)
+    worker.cluster.fail("commit_transaction", [*passed, fenced(KafkaError._FENCED)])
+    assert isinstance(producer.commit(WHOLE), Unknown)
+    assert isinstance(producer.commit(WHOLE), Committed)
+    assert len(worker.cluster.clients) == 2
+
+
 # What the client learns in the background, while records are still handed to it: produce says only that it takes no
 # more; the transactional calls say why (as librdkafka 2.16 does on a real broker, tests/integration/test_transactions.py).
 
 
-@pytest.mark.xfail(strict=True, reason=CAUSE_IS_LOST)
 def test_f04_a_producer_that_is_fenced_while_it_takes_records_says_so_and_fences_nobody(worker: Worker) -> None:
     producer = worker.start()
     worker.cluster.break_after(1, fenced(KafkaError._FENCED))
@@ -301,20 +308,18 @@ def test_f04_a_producer_that_is_fenced_while_it_takes_records_says_so_and_fences
     assert len(worker.cluster.clients) == 1, "a new producer would fence the newer owner"
 
 
-@pytest.mark.xfail(strict=True, reason=CAUSE_IS_LOST)
 def test_a_record_that_the_broker_refuses_while_others_are_handed_over_is_an_abort(worker: Worker) -> None:
     producer = worker.start()
     worker.cluster.break_after(1, TOO_LARGE)
-    assert producer.commit(WHOLE) == Aborted("MSG_SIZE_TOO_LARGE: the broker refused it")
+    assert producer.commit(WHOLE) == Aborted(REFUSED, refused=REFUSED)
     assert isinstance(producer.commit(WHOLE), Committed)
     assert len(worker.cluster.clients) == 1
 
 
-@pytest.mark.xfail(strict=True, reason=FLUSHES_ON)
 def test_a_record_that_the_broker_refuses_is_an_abort_before_the_transaction_times_out(worker: Worker) -> None:
     producer = worker.start()
     worker.cluster.fail("deliver", repeat(SILENT))
     worker.cluster.fail("commit_transaction", [TOO_LARGE])
     began_s = worker.now_s
-    assert producer.commit(WHOLE) == Aborted("MSG_SIZE_TOO_LARGE: the broker refused it")
+    assert producer.commit(WHOLE) == Aborted(REFUSED, refused=REFUSED)
     assert worker.now_s - began_s < 10.0, "the broker ends a transaction after ten seconds, and whoever comes later is fenced"
