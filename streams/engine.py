@@ -10,13 +10,11 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import Message
-
 from agents.ports import TableSpec
-from streams.batch import EngineBatch
+from streams.barrier import Barrier
 from streams.effects import Effects
 from streams.epoch import Epoch, Prepared
 from streams.errors import TallyError, WorkerError
@@ -45,14 +43,6 @@ BACK_OFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Between two attempts at an aborted epoch. The first abort is mostly somebody joining the group: no wait."""
 
 
-class AgentFailedError(Exception):
-    """An agent raised while it worked on the epoch."""
-
-    def __init__(self, agent: str, error: BaseException) -> None:
-        super().__init__(f"agent {agent}: {type(error).__name__}: {error}")
-        self.__cause__ = error
-
-
 class Failed(NamedTuple):
     """An attempt at an epoch that raised."""
 
@@ -62,21 +52,27 @@ class Failed(NamedTuple):
 class Engine:
     """Everything a worker does between Kafka and its agents.
 
-    ``deliver_batch`` and ``deliver_plain`` hand records to the agents; ``announce`` tells Faust
-    which partitions are owned. All three are the transport's.
+    ``barrier`` hands records to the agents; ``announce``, the transport's, tells Faust which partitions are owned.
     """
 
-    def __init__(self, settings: Settings, topology: Topology, client: Mapping[str, Any], kill_point: KillPoint) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topology: Topology,
+        client: Mapping[str, Any],
+        kill_point: KillPoint,
+        *,
+        back_off_s: Sequence[float] = BACK_OFF_S,
+    ) -> None:
         self.settings = settings
         self.threads = Threads()
+        self.barrier = Barrier(_now_ms)
         self.ownership = Ownership(topology, settings.prefix, self.threads)
         self.tasks = self.ownership.tasks
         self.tables: dict[str, list[EngineTable[Any]]] = {
-            stage.name: [EngineTable(spec, self.ownership.running[stage.name], self._in_epoch) for spec in stage.keeps]
+            stage.name: [EngineTable(spec, self.ownership.running[stage.name], self.barrier.holds) for spec in stage.keeps]
             for stage in topology
         }
-        self.deliver_batch: Callable[[EngineBatch], Awaitable[None]]
-        self.deliver_plain: Callable[[Sequence[tuple[Task, Message]]], Awaitable[None]]
         self.announce: Announce
         self.sends = Sends()
         self.epochs_count = 0
@@ -84,10 +80,10 @@ class Engine:
         self.stopping = asyncio.Event()
         self._client = dict(client)
         self._kill_point = kill_point
+        self._back_off_s = back_off_s
         self._subscribed: frozenset[str] = frozenset()
         self._group: GroupConsumer
         self._producer: TransactionalProducer
-        self._batches: dict[str, EngineBatch] | None = None
         self._records_in_epoch = 0
         self._run: asyncio.Task[None] | None = None
         self._known: dict[str, int] = {}
@@ -104,15 +100,6 @@ class Engine:
                     return table
         raise KeyError(f"no stage of streams/topology.py keeps the table {spec.name}")
 
-    def agent_failed(self, name: str, error: BaseException) -> None:
-        """Note that an agent raised; the epoch is redone if it worked on a stage's batch."""
-        batch = (self._batches or {}).get(name)
-        if batch is not None and batch.finished is not None and not batch.finished.done():
-            batch.finished.set_exception(AgentFailedError(name, error))
-
-    def _in_epoch(self) -> bool:
-        return self._batches is not None
-
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group; called again when Faust adds a topic."""
         wanted = frozenset(topics)
@@ -124,22 +111,26 @@ class Engine:
 
     async def start(self) -> None:
         """Connect; refuse topics that do not belong together; fence a predecessor with the same id."""
-        await self.threads.on_kafka(self._connect)
+        await self.threads.on_kafka(self._start)
 
-    def _connect(self) -> None:
-        settings = self.settings
+    def _start(self) -> None:
+        settings, client = self.settings, self._client
         resources = StoreResources(settings.block_cache_bytes, settings.write_buffer_bytes)
-        self._group = GroupConsumer(settings, self._client)
-        self.ownership.connect(
-            self._group, Restorer(settings, self._client, resources, _now_ms, self._go_on_waiting), self._go_on_waiting
-        )
+        restorer = Restorer(settings, client, resources, _now_ms, self._go_on_waiting)
         config = {
-            **self._client,
+            **client,
             "client.id": settings.transactional_id,
             "transactional.id": settings.transactional_id,
             "transaction.timeout.ms": settings.transaction_timeout_ms,
         }
-        self._producer = TransactionalProducer(config, self._reach, self._go_on_waiting)
+        # The group first: what it refuses is refused before a predecessor with the same id is fenced.
+        group = GroupConsumer(settings, client)
+        self.ownership.connect(group, restorer, self._go_on_waiting)
+        self.connect(group, TransactionalProducer(config, self._reach, self._go_on_waiting))
+
+    def connect(self, group: GroupConsumer, producer: TransactionalProducer) -> None:
+        """Take the clients it works with."""
+        self._group, self._producer = group, producer
 
     async def run(self) -> None:
         """Run epochs until :meth:`drain`."""
@@ -220,7 +211,7 @@ class Engine:
                     await self._doubt(epoch.tasks, outcome.cause)
                     return
                 log.info("epoch %d was aborted and is redone: %s", epoch.number, outcome.cause)
-                await asyncio.sleep(BACK_OFF_S[min(aborts, len(BACK_OFF_S)) - 1])
+                await asyncio.sleep(self._back_off_s[min(aborts, len(self._back_off_s)) - 1])
                 await self._synchronise()
             else:
                 return
@@ -249,13 +240,13 @@ class Engine:
         sends: list[Send] = []
         outcome: Outcome | None = None
         try:
-            await self._decide(epoch, effects)
+            await self.barrier.decide(epoch, effects)
             sends = await self._take_sends(by_agents_only=by_agents_only)
             outputs = [send.output for send in sends]
             prepared = Prepared(epoch, effects, self.tables, self.settings.worker_id, outputs, self.tasks.running())
             outcome = await self.threads.on_kafka(lambda: self._commit(prepared))
         finally:
-            self._batches = None
+            self.barrier.lift()
             for tables in self.tables.values():
                 for table in tables:
                     table.forget()
@@ -265,24 +256,6 @@ class Engine:
         elif isinstance(outcome, Unknown):
             await self._doubt(prepared.positions, outcome.cause)
         return outcome
-
-    async def _decide(self, epoch: Epoch, effects: Effects) -> None:
-        """Hand the records to the agents and wait until every one is done, also when one has failed.
-
-        So nothing of an attempt is in anybody's hands when the next one begins.
-        """
-        self._batches = {name: EngineBatch(records, effects, _now_ms) for name, records in epoch.stages.items()}
-        work: list[Awaitable[None]] = [self._carry(batch) for batch in self._batches.values() if batch.rows]
-        if epoch.plain:
-            work.append(self.deliver_plain(epoch.plain))
-        for result in await asyncio.gather(*work, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-
-    async def _carry(self, batch: EngineBatch) -> None:
-        batch.finished = asyncio.get_running_loop().create_future()
-        await self.deliver_batch(batch)
-        await batch.finished
 
     async def _take_sends(self, *, by_agents_only: bool) -> list[Send]:
         unknown = self.sends.topics() - self._known.keys()

@@ -24,9 +24,10 @@ from faust.types.tuples import TP, ConsumerMessage, RecordMetadata
 from mode import Service
 
 from schemas.partitioning import partition_of
+from streams.barrier import AgentFailedError
 from streams.batch import EngineBatch
 from streams.effects import Output
-from streams.engine import AgentFailedError, Engine
+from streams.engine import Engine
 from streams.errors import WorkerError
 from streams.marker import TopicPartition
 from streams.messages import list_headers
@@ -81,8 +82,8 @@ class Consumer(FaustConsumer):
 
     async def on_start(self) -> None:
         """Connect the engine and begin to run epochs; polling goes on without any assignment."""
-        self.engine.deliver_batch = self._deliver_batch
-        self.engine.deliver_plain = self._deliver_plain
+        self.engine.barrier.deliver_batch = self._deliver_batch
+        self.engine.barrier.deliver_plain = self._deliver_plain
         self.engine.announce = self._announce
         await self.engine.start()
         self.add_future(self._run())
@@ -172,7 +173,7 @@ class Consumer(FaustConsumer):
         """An agent raised: what its epoch wrote is thrown away and its records are delivered again."""
         agent, event = current_agent(), current_event()
         name = "?" if agent is None else agent.name
-        self.engine.agent_failed(name, exc)
+        self.engine.barrier.agent_failed(name, exc)
         if event is not None:
             # Its own acknowledgement may come late, from the garbage collector: it holds what was raised.
             self._failed_plain[id(event.message)] = AgentFailedError(name, exc)

@@ -1,0 +1,282 @@
+"""The engine over real stores and the real agents, with Kafka's clients told what to say: what an attempt leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import Message
+
+from agents.ports import AgentFunction
+from agents.revenue.state import REVENUE_1M
+from schemas.codec import decode
+from schemas.events import MerchantRevenue, RevenueDelta
+from schemas.topics import REVENUE_BY_MERCHANT_1M
+from streams import marker
+from streams.app import _batches
+from streams.batch import EngineBatch
+from streams.effects import Output
+from streams.engine import ABORTS_MAX, DOUBTS_MAX, Engine
+from streams.epoch import Epoch
+from streams.errors import ClusterError
+from streams.group import Polled
+from streams.kill_points import KillPoint
+from streams.restore import Restored
+from streams.settings import Settings
+from streams.store import Store, StoreIdentity, StoreResources
+from streams.tasks import Task, TaskState
+from streams.topology import TOPOLOGY, Stage
+from streams.transaction import Aborted, Committed, Outcome, Transaction, Unknown
+from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
+from tests.unit.orders import placed
+
+MINUTE_MS = 1_795_000_020_000
+DELTA = RevenueDelta("m-1", "EUR", MINUTE_MS, 1, 100, 100, 0, 0)
+JUNK = b"?" * 10_000
+
+
+class Group:
+    """A consumer with nothing to read."""
+
+    metadata = object()
+
+    def partition_counts(self, topics: Iterable[str], _: Any) -> dict[str, int]:
+        return {topic: 12 for topic in topics if "nobody" not in topic}
+
+    def pause(self, _: Any) -> None: ...
+
+    def resume(self, _: Any) -> None: ...
+
+    def synchronise(self) -> Polled:
+        return Polled()
+
+
+class Cluster:
+    """Takes transactions, and answers as the test says: with these outcomes first, then always with a commit."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.judge: Callable[[Transaction], Outcome | None] = lambda _: None
+        self.committed: list[Transaction] = []
+        self.attempts_count = 0
+
+    def commit(self, transaction: Transaction) -> Outcome:
+        self.attempts_count += 1
+        said = self.outcomes.pop(0) if self.outcomes else self.judge(transaction)
+        if said is not None:
+            return said
+        self.committed.append(transaction)
+        return Committed({where: len(self.committed) for where in transaction.markers})
+
+    def sent(self) -> list[str]:
+        return [record.topic.removeprefix(PREFIX) for transaction in self.committed for record in transaction.records]
+
+
+class NoRestorer:
+    """Never done: a task that is in doubt stays so."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def restore(self, tasks: list[Task]) -> list[Restored]:
+        self.asked += [task.name for task in tasks]
+        return []
+
+
+class World:
+    """An engine with the tasks ``settlement/0``, ``settlement/1`` and ``revenue/5``, and the agents of the topology."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine = Engine(Settings(prefix=PREFIX, worker_id="w1"), TOPOLOGY, {}, KillPoint(), back_off_s=(0.0,))
+        self.cluster, self.restorer = Cluster(), NoRestorer()
+        self.engine.ownership.connect(Group(), self.restorer, lambda: None)  # type: ignore[arg-type]
+        self.engine.connect(Group(), self.cluster)  # type: ignore[arg-type]
+        self.engine.barrier.deliver_batch = self._deliver
+        self.engine.announce = self._announce
+        self._resources = StoreResources(1 << 20, 1 << 20)
+        self._folder = folder
+        self._queues: dict[str, asyncio.Queue[EngineBatch]] = {stage.name: asyncio.Queue() for stage in TOPOLOGY}
+        self.zero = self._task(SETTLEMENT, 0, (100, 50))
+        self.one = self._task(SETTLEMENT, 1, (7, 8))
+        self.five = self._task(REVENUE, 5, (3,))
+        self._agents: list[asyncio.Task[None]] = []
+        for stage in TOPOLOGY:
+            stage.declare(self)
+
+    def _task(self, stage: Stage, partition: int, offsets: tuple[int, ...]) -> Task:
+        task = running_task(self.engine.tasks, stage, partition, offsets)
+        task.store = Store(self._folder / task.name, [spec.name for spec in stage.keeps], self._resources)
+        task.identity = StoreIdentity("cluster", "group", stage.changelog.name, "topic-id")
+        self.engine.ownership.running[stage.name][partition] = task
+        return task
+
+    def table(self, spec: Any) -> Any:
+        return self.engine.table(spec)
+
+    def agent(self, name: str) -> Callable[[AgentFunction], AgentFunction]:
+        async def stream() -> AsyncIterator[EngineBatch]:
+            while True:
+                yield await self._queues[name].get()
+
+        def declare(function: AgentFunction) -> AgentFunction:
+            self._agents.append(asyncio.ensure_future(function(_batches(stream()))))
+            return function
+
+        return declare
+
+    async def _deliver(self, batch: EngineBatch) -> None:
+        self._queues[batch.stage.name].put_nowait(batch)
+
+    async def _announce(self, _: set[marker.TopicPartition]) -> None: ...
+
+    async def process(self, *messages: Message) -> None:
+        await self.engine._process(Epoch.collect(1, messages, self.engine.tasks, PREFIX))
+
+    def rows(self) -> list[MerchantRevenue]:
+        """Every row of the minute totals that was committed."""
+        records = [record for transaction in self.cluster.committed for record in transaction.records]
+        rows = [decode(record.value) for record in records if record.topic == REVENUE_BY_MERCHANT_1M.named(PREFIX)]
+        return cast("list[MerchantRevenue]", rows)
+
+    async def close(self) -> None:
+        for agent in self._agents:
+            agent.cancel()
+        await asyncio.gather(*self._agents, return_exceptions=True)
+        self.engine.threads.shutdown()
+        for task in (self.zero, self.one, self.five):
+            if task.store is not None:
+                task.store.close()
+
+
+def in_world(folder: Path, script: Callable[[World], Awaitable[None]]) -> None:
+    async def run() -> None:
+        world = World(folder)
+        try:
+            await script(world)
+        finally:
+            await world.close()
+
+    asyncio.run(run())
+
+
+def delta(offset: int = 3) -> Message:
+    return message("revenue-deltas", offset, DELTA, partition=5)
+
+
+def order(partition: int, offset: int) -> Message:
+    return message("orders", offset, placed(f"e-{partition}", order_id=f"o-{partition}"), partition=partition)
+
+
+def test_i1_a_stage_beside_one_that_cannot_begin_is_booked_exactly_once(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        poisoned = message("revenue-deltas", 4, b"junk", partition=5)
+        await world.process(order(0, 100), delta(), poisoned)
+        assert world.five.state is TaskState.STOPPED
+        assert "has no dead-letter topic" in world.five.reason
+        assert world.zero.counters == {"consumed": 1, "applied": 1, **_money(world.zero)}
+        assert world.cluster.sent().count("order-status") == 1
+        assert world.cluster.sent().count("revenue-deltas") == 1
+
+    in_world(tmp_path, script)
+
+
+def _money(task: Task) -> dict[str, int]:
+    return {name: amount for name, amount in task.counters.items() if "|" in name}
+
+
+def test_i1_an_epoch_that_is_aborted_again_and_again_is_booked_once(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        world.cluster.outcomes = [Aborted("ILLEGAL_GENERATION: somebody joined")] * 3
+        await world.process(delta())
+        assert [(row.orders_count, row.gross_minor, row.revision) for row in world.rows()] == [(1, 100, 1)]
+        assert world.cluster.attempts_count == 4
+        assert world.engine.aborts == {"ILLEGAL_GENERATION": 3}
+
+    in_world(tmp_path, script)
+
+
+def test_i8_what_the_cluster_refuses_again_and_again_stops_the_task_alone(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        def refuses_partition_1(transaction: Transaction) -> Outcome | None:
+            refused = any(partition == 1 for _, partition in transaction.markers)
+            return Aborted("TOPIC_AUTHORIZATION_FAILED: no", "TOPIC_AUTHORIZATION_FAILED: no") if refused else None
+
+        world.cluster.judge = refuses_partition_1
+        await world.process(order(0, 100), order(1, 7))
+        assert (world.zero.state, world.one.state) == (TaskState.RUNNING, TaskState.STOPPED)
+        assert "TOPIC_AUTHORIZATION_FAILED: no (tried 3 times)" in world.one.reason
+        assert world.zero.counters["applied"] == 1
+        assert world.one.next_offsets[f"{PREFIX}orders", 1] == 7
+
+    in_world(tmp_path, script)
+
+
+def test_i8_a_task_that_restores_do_not_help_stops(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        for _ in range(DOUBTS_MAX):
+            await world.engine._doubt([world.zero], "nobody knows")
+            world.zero = world.engine.tasks.by_input[f"{PREFIX}orders", 0]
+            assert world.zero.state is TaskState.RESTORING
+        await world.engine._doubt([world.zero], "nobody knows")
+        assert (world.zero.state, world.zero.reason) == (TaskState.STOPPED, f"{DOUBTS_MAX} restores did not help: nobody knows")
+
+    in_world(tmp_path, script)
+
+
+def test_an_epoch_without_end_of_aborts_is_restored_instead(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        world.cluster.judge = lambda _: Aborted("CONCURRENT_TRANSACTIONS: still")
+        await world.process(order(0, 100))
+        assert world.cluster.attempts_count == ABORTS_MAX
+        assert world.engine.tasks.by_input[f"{PREFIX}orders", 0] is not world.zero
+        assert world.five.state is TaskState.RUNNING
+
+    in_world(tmp_path, script)
+
+
+def test_what_a_page_sent_goes_with_the_next_transaction_and_a_poisoned_one_fails_alone(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        sends = world.engine.sends
+        good = sends.put(Output("t.reply", b"k", b"fine"), by_agent=False)
+        nowhere = sends.put(Output("t.nobody", b"k", b"v"), by_agent=False)
+        await world.process(order(0, 100))
+        assert good.result() is None
+        with pytest.raises(ClusterError, match=r"nothing can be sent to t\.nobody: it does not exist"):
+            nowhere.result()
+
+        poison = sends.put(Output("t.reply", b"k", b"poison"), by_agent=False)
+
+        def refuses_poison(transaction: Transaction) -> Outcome | None:
+            refused = any(record.value == b"poison" for record in transaction.records)
+            return Aborted("MSG_SIZE_TOO_LARGE: no", "MSG_SIZE_TOO_LARGE: no") if refused else None
+
+        world.cluster.judge = refuses_poison
+        await world.process(order(1, 7))
+        with pytest.raises(ClusterError, match="was in every attempt of an epoch that failed"):
+            poison.result()
+        assert (world.one.state, world.one.counters["applied"]) == (TaskState.RUNNING, 1)
+
+    in_world(tmp_path, script)
+
+
+def test_whoever_sent_into_a_transaction_of_which_nobody_knows_is_told_so(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        world.cluster.outcomes = [Unknown("_TIMED_OUT: no answer")]
+        sent = world.engine.sends.put(Output("t.reply", b"k", b"v"), by_agent=False)
+        await world.process(order(0, 100))
+        with pytest.raises(ClusterError, match=r"nobody knows whether the record for t\.reply was sent: _TIMED_OUT"):
+            sent.result()
+        assert len(world.engine.sends) == 0, "it may be there already: it is not sent again"
+
+    in_world(tmp_path, script)
+
+
+def test_a_table_is_not_written_outside_an_epoch(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        with pytest.raises(RuntimeError, match="revenue_1m is written outside an epoch"):
+            world.engine.table(REVENUE_1M).put_many({(5, b"k"): None})
+
+    in_world(tmp_path, script)
