@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.e2e.demos import workers_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
@@ -39,18 +40,6 @@ def tally(tmp_path: Path) -> Iterator[Tally]:
         yield run
     finally:
         run("broker", "down")
-
-
-def workers_of(home: Path) -> list[psutil.Process]:
-    """The worker processes of this home that still live."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("TALLY_HOME") == str(home.resolve()) and "worker" in process.cmdline():
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
 
 
 def test_a_demo_with_a_killed_worker_is_exact_and_leaves_the_broker_for_a_look(tally: Tally, tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Demos as processes on the tests' own cluster: started, ended in any case, their topics taken away."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from streams.admin import admin_client, delete_topics
+from streams.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = (sys.executable, "-c", "from streams.cli import main; main()", "demo")
+
+
+@contextmanager
+def started(home: Path, bootstrap_servers: str, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``tally demo`` on this cluster; whatever of it still lives at the end is killed."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TALLY_", "KAFKA_"))}
+    environment = clean | {
+        "TALLY_HOME": str(home),
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+        **options.pop("environment", {}),
+    }
+    demo = subprocess.Popen([*DEMO, *arguments], env=environment, cwd=ROOT, **options)
+    try:
+        yield demo
+    finally:
+        demo.kill()
+        demo.wait()
+        for worker in workers_of(home):
+            worker.kill()
+        delete_topics(admin_client(Settings(bootstrap_servers=bootstrap_servers)), "demo-")
+
+
+def workers_of(home: Path) -> list[psutil.Process]:
+    """The worker processes of this home that still live."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TALLY_HOME") == str(home.resolve()) and "worker" in process.cmdline():
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def prefix_in(said: str) -> str:
+    """The prefix that a demo has made its topics under; empty before it says so."""
+    found = re.search(r"topics: \d+ made under the prefix (demo-\S+\.)\s", said)
+    return found[1] if found else ""
