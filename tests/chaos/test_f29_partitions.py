@@ -20,17 +20,13 @@ def test_f29_payments_with_another_partition_count_are_refused(broker: LocalBrok
     admin.create_partitions([NewPartitions(f"{topics}payments", 24)])[f"{topics}payments"].result(30)
     with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
         worker = tally.start("w1")
-        wait_for("the worker gives up", lambda: not worker.alive)
-        assert worker.process.returncode == 2
-        assert f"{topics}orders has 12, {topics}payments has 24" in worker.text
+        worker.gives_up(2, f"{topics}orders has 12, {topics}payments has 24")
 
 
 def test_f29_missing_topics_are_named(broker: LocalBroker, prefix: str, tmp_path: Path) -> None:
     with Deployment(tmp_path, broker.bootstrap_servers, prefix) as tally:
         worker = tally.start("w1")
-        wait_for("the worker gives up", lambda: not worker.alive)
-        assert worker.process.returncode == 2
-        assert "run `tally topics apply` first" in worker.text
+        worker.gives_up(2, "run `tally topics apply` first")
 
 
 def test_f04_a_second_worker_with_the_same_id_on_this_host_is_refused(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
@@ -38,9 +34,7 @@ def test_f04_a_second_worker_with_the_same_id_on_this_host_is_refused(broker: Lo
         first = tally.start("w1")
         wait_for("w1 has tasks", first.tasks)
         second = tally.start("w1")
-        wait_for("the second gives up", lambda: not second.alive)
-        assert second.process.returncode == 4
-        assert "give this one another --id" in second.text
+        second.gives_up(4, "give this one another --id")
         assert first.alive
 
 
@@ -54,8 +48,6 @@ def test_f04_a_second_worker_with_the_same_id_elsewhere_fences_the_older(
         second = tally.start("w1", home="another-host")
         wait_for("both have tasks", second.tasks)
         publish(whole, broker.bootstrap_servers, topics)
-        wait_for("the older gives up", lambda: not first.alive)
-        assert first.process.returncode == 4
-        assert "has a newer owner" in first.text
+        first.gives_up(4, "has a newer owner")
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()

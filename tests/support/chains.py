@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import Counter
+from itertools import groupby, pairwise
 
 from connectors.reader import read_topic
 from schemas.codec import decode
 from schemas.events import TaskMarker
 from schemas.topics import MARKER_KEY
+
+CHANGELOGS = ("settlement-changelog", "revenue-changelog")
 
 
 def chains(bootstrap_servers: str, prefix: str, changelog: str) -> dict[int, list[TaskMarker]]:
@@ -23,7 +26,7 @@ def chains(bootstrap_servers: str, prefix: str, changelog: str) -> dict[int, lis
 
 def assert_unbroken(bootstrap_servers: str, prefix: str) -> None:
     """Fail where an epoch was written twice, skipped, or by somebody who no longer owned the task."""
-    for changelog in ("settlement-changelog", "revenue-changelog"):
+    for changelog in CHANGELOGS:
         for partition, markers in chains(bootstrap_servers, prefix, changelog).items():
             for before, after in pairwise(markers):
                 where = f"{changelog}/{partition}: epoch {before.epoch} by {before.worker}, then {after.epoch} by {after.worker}"
@@ -31,3 +34,24 @@ def assert_unbroken(bootstrap_servers: str, prefix: str) -> None:
                 ended = {(p.topic, p.partition): p.next_offset for p in before.positions}
                 begun = {(p.topic, p.partition): p.first_offset for p in after.positions}
                 assert ended == begun, f"{where}: ended at {ended}, begun at {begun}"
+
+
+def owners(bootstrap_servers: str, prefix: str) -> dict[int, list[str]]:
+    """Give, for each settlement task, the workers that committed events of it, one after the other."""
+    return {
+        partition: [worker for worker, _ in groupby(marker.worker for marker in markers if _events_count(marker))]
+        for partition, markers in chains(bootstrap_servers, prefix, "settlement-changelog").items()
+    }
+
+
+def _events_count(marker: TaskMarker) -> int:
+    return sum(position.next_offset - position.first_offset for position in marker.positions)
+
+
+def changelog_counts(bootstrap_servers: str, prefix: str) -> Counter[str]:
+    """Give how many committed records the changelog of each task has."""
+    return Counter(
+        f"{changelog.removesuffix('-changelog')}/{record.partition}"
+        for changelog in CHANGELOGS
+        for record in read_topic(bootstrap_servers, prefix + changelog)
+    )

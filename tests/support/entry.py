@@ -14,7 +14,7 @@ from streams.worker import run_worker
 
 
 def main() -> int:
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level="INFO", format="%(created).3f %(asctime)s %(levelname)s %(name)s %(message)s")
     topology = TOPOLOGY
     if chosen := os.environ.get("TEST_TOPOLOGY"):
         module, name = chosen.split(":")

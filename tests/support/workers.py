@@ -1,91 +1,33 @@
-"""Workers as real processes: started, killed, stopped, watched, and always ended by their own pid."""
+"""Deployments of worker processes on one broker, and the questions that tests ask of them."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
+
+from confluent_kafka.admin import AdminClient
 
 from connectors.ground_truth import Truth
 from connectors.judge import judge
 from connectors.reader import end_offsets, read_group_offsets, read_topic
+from connectors.sources.sent import Sent
 from connectors.verdict import Verdict
+from schemas.topics import ORDERS, PAYMENTS
 from tests.support.chains import assert_unbroken
+from tests.support.sending import Sending
+from tests.support.waiting import DEADLINE_S, stays, wait_for
+from tests.support.worker import Worker
+
+__all__ = ["Deployment", "Worker", "stays", "wait_for"]
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 90.0
-
-
-def wait_for(what: str, condition: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
-    """Give the first true value of ``condition``; fail with ``what`` when the deadline has passed."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"after {deadline_s:.0f} s still not: {what}")
-
-
-class Worker:
-    """One worker process and its log."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, web_port: int, worker_id: str) -> None:
-        self.process = process
-        self.log = log
-        self.web_port = web_port
-        self.worker_id = worker_id
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text()
-
-    def status(self) -> dict[str, Any]:
-        """Give its status page, empty when it does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/status", timeout=2) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
-        except (OSError, urllib.error.URLError, json.JSONDecodeError):
-            return {}
-
-    def tasks(self, state: str = "running") -> list[str]:
-        return [task["task"] for task in self.status().get("tasks", []) if task["state"] == state]
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-
-    def stop(self, timeout_s: float = 10.0) -> int:
-        """SIGTERM; give the exit code."""
-        self.process.terminate()
-        return self.process.wait(timeout_s)
-
-    def died(self, deadline_s: float = 60.0) -> dict[str, Any]:
-        """Wait until a kill point took it; give the evidence that it left."""
-        wait_for(f"{self.worker_id} dies at its kill point", lambda: not self.alive, deadline_s)
-        assert self.process.returncode == -signal.SIGKILL, self.text[-3000:]
-        lines = [line for line in self.text.splitlines() if line.startswith('{"killed_at"')]
-        assert lines, "no evidence that the kill point was reached"
-        evidence: dict[str, Any] = json.loads(lines[-1])
-        return evidence
 
 
 class Deployment:
@@ -102,10 +44,15 @@ class Deployment:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for worker in self.workers:
-            if worker.alive:
-                worker.signal(signal.SIGCONT)
-                worker.kill()
+        ended = self.unexpected_ends()
+        for worker in self.alive():
+            worker.signal(signal.SIGCONT)
+            worker.kill()
+        assert error is not None or not ended, "\n".join(ended)
+
+    def unexpected_ends(self) -> list[str]:
+        """Say which workers ended although neither the test nor a kill point ended them."""
+        return [said for worker in self.workers if (said := worker.unexpected_end())]
 
     @property
     def group_id(self) -> str:
@@ -142,10 +89,35 @@ class Deployment:
     def alive(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.alive]
 
+    def members(self) -> list[str]:
+        """Give the client ids of the group's members, of those that died also until their session has ended."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        group = admin.describe_consumer_groups([self.group_id], request_timeout=10)[self.group_id].result()
+        return [member.client_id for member in group.members]
+
     def committed(self, topic: str) -> int:
         """Give the sum of the group's committed offsets on a topic."""
         offsets = read_group_offsets(self.bootstrap_servers, self.group_id)
         return sum(at for (name, _), at in offsets.items() if name == self.prefix + topic)
+
+    def state_of(self, worker_id: str, home: str = "home") -> Path:
+        """Give the folder of a worker's stores."""
+        return self.folder / home / "state" / f"{self.prefix}{worker_id}"
+
+    def lag(self, tasks: Iterable[str] | None = None) -> int:
+        """Give how many delivered events are not committed yet: all, or those of the settlement tasks among ``tasks``."""
+        committed = read_group_offsets(self.bootstrap_servers, self.group_id)
+        partitions = None if tasks is None else {int(task.split("/")[1]) for task in tasks if task.startswith("settlement/")}
+        return sum(
+            end - committed.get((name, partition), 0)
+            for name in (ORDERS.named(self.prefix), PAYMENTS.named(self.prefix))
+            for partition, end in end_offsets(self.bootstrap_servers, name, committed_only=False).items()
+            if partitions is None or partition in partitions
+        )
+
+    def sending(self, records: Sequence[Sent], events_per_s: float) -> Sending:
+        """Send records from a thread for as long as its context is open, and then what is left."""
+        return Sending(self.bootstrap_servers, self.prefix, records, events_per_s)
 
     def wait_consumed(self, *topics: str, deadline_s: float = DEADLINE_S) -> None:
         """Wait until the group has committed behind the last record of every partition of the topics."""
@@ -157,6 +129,7 @@ class Deployment:
                 wanted[record.topic, record.partition] = record.offset + 1
 
         def done() -> bool:
+            assert self.unexpected_ends() == []
             offsets = read_group_offsets(self.bootstrap_servers, self.group_id)
             return all(offsets.get(where, 0) >= at for where, at in wanted.items())
 
@@ -172,6 +145,7 @@ class Deployment:
         self.wait_consumed("revenue-deltas")
         for worker in self.alive():
             assert worker.stop() == 0, worker.text[-3000:]
+        assert self.unexpected_ends() == []
         assert_unbroken(self.bootstrap_servers, self.prefix)
         return judge(self.bootstrap_servers, self.prefix, self.group_id, truth)
 

@@ -1,0 +1,44 @@
+"""Kill -9 at a random moment that is proven to lie in the middle of the victim's work."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.support.worker import Worker
+from tests.support.workers import Deployment, wait_for
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What the victim had at its death; ``lag`` are delivered events of its own tasks that it had not committed."""
+
+    worker: Worker
+    tasks: list[str]
+    epochs_count: int
+    lag: int
+
+
+def kill_at_work(tally: Deployment, victims: Sequence[Worker], chance: random.Random | None = None) -> Killed:
+    """Kill one of ``victims`` that has committed epochs, runs settlement tasks and lags behind in just these.
+
+    It is frozen first: what is true of a frozen worker is still true when it dies.
+    """
+    chance = chance or random.Random(0)
+
+    def frozen_at_work() -> Killed | None:
+        victim = chance.choice(victims)
+        tasks, epochs_count = [name for name in victim.tasks() if name.startswith("settlement/")], victim.epochs_count()
+        if not tasks or not epochs_count:
+            return None
+        victim.signal(signal.SIGSTOP)
+        if lag := tally.lag(tasks):
+            return Killed(victim, tasks, epochs_count, lag)
+        victim.signal(signal.SIGCONT)
+        return None
+
+    killed: Killed = wait_for("a worker is in the middle of its work", frozen_at_work)
+    killed.worker.kill()
+    return killed
