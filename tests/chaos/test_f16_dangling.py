@@ -3,42 +3,75 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 from confluent_kafka import Producer
 
 from connectors.ground_truth import truth_of
+from connectors.reader import read_topic
 from connectors.sources.generator import plan
-from connectors.sources.publish import publish
+from connectors.sources.publish import Publisher
 from streams.local_broker import LocalBroker
-from tests.support.workers import Deployment, wait_for
+from streams.store import Store, StoreResources
+from tests.support.chains import changelog_counts
+from tests.support.workers import Deployment, stays, wait_for
+
+NEVER = b"never-committed"
 
 
-def test_f16_a_dangling_transaction_during_restore(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
+def test_f16_a_dangling_transaction_holds_its_task_in_restoring_and_leaves_nothing(
+    broker: LocalBroker, topics: str, tmp_path: Path
+) -> None:
     whole = plan(orders=1_500, seed=16, start_ms=1_795_000_000_000)
+    cut = len(whole.sent) * 2 // 3
     with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
-        publish(whole, broker.bootstrap_servers, topics)
+        publisher = Publisher(broker.bootstrap_servers, topics)
+        publisher.send(whole.sent[:cut])
         worker = tally.start("w1")
-        wait_for("all is committed", lambda: tally.committed("orders") + tally.committed("payments") == len(whole.sent))
+        wait_for("two thirds are committed", lambda: tally.committed("orders") + tally.committed("payments") == cut)
+        tally.wait_consumed("revenue-deltas")
         assert worker.stop() == 0
         shutil.rmtree(tmp_path / "home" / "state")
-        dangling = Producer(
-            {
-                "bootstrap.servers": broker.bootstrap_servers,
-                "transactional.id": f"{topics}dangling",
-                "transaction.timeout.ms": 5_000,
-            }
-        )
-        dangling.init_transactions(10)
-        dangling.begin_transaction()
-        dangling.produce(f"{topics}settlement-changelog", b"\x01never", b"order_state/never-committed", 5)
-        dangling.flush(10)
-        began = time.monotonic()
+        records = changelog_counts(broker.bootstrap_servers, topics)
+        dangling = begin_and_leave_open(broker, topics)
         again = tally.start("w1")
-        wait_for("every task is restored", lambda: len(again.tasks()) == 24)
-        held_s = time.monotonic() - began
+        wait_for("all that is committed is read", lambda: +records == {task: n for task, n in again.restored().items() if n})
+        stays("settlement/5 is still restoring", lambda: "settlement/5" in again.tasks("restoring"), for_s=3)
+        assert tally.members() == [f"{topics}tally-w1"], "the worker left the group over it"
+        dangling.abort_transaction(10)  # raises if the broker had ended it by itself
+        wait_for("every task runs", lambda: len(again.tasks()) == 24)
+        publisher.send(whole.sent[cut:])
+        publisher.close()
         verdict = tally.finish(truth_of(whole))
-        assert "restored 24 tasks" in again.text
-    assert held_s > 3, "the transaction did not hold the restore back"
     assert verdict.exact, verdict.headline()
+    uncommitted = read_topic(broker.bootstrap_servers, f"{topics}settlement-changelog", committed_only=False)
+    assert b"order_state/" + NEVER in {record.key for record in uncommitted if record.partition == 5}
+    store = Store(tally.state_of("w1") / "settlement" / "5", ["order_state"], StoreResources(1 << 20, 1 << 20))
+    committed = next(key for key in keys_of(broker, topics, partition=5))
+    never, known = store.get_many("order_state", [NEVER, committed])
+    store.close()
+    assert known is not None
+    assert never is None, "what was never committed is in the store"
+
+
+def begin_and_leave_open(broker: LocalBroker, topics: str) -> Producer:
+    """Write a row into the changelog of settlement/5 in a transaction that the broker ends in ten minutes at the earliest."""
+    producer = Producer(
+        {
+            "bootstrap.servers": broker.bootstrap_servers,
+            "transactional.id": f"{topics}dangling",
+            "transaction.timeout.ms": 600_000,
+        }
+    )
+    producer.init_transactions(10)
+    producer.begin_transaction()
+    producer.produce(f"{topics}settlement-changelog", b"\x01never", b"order_state/" + NEVER, 5)
+    assert producer.flush(10) == 0
+    return producer
+
+
+def keys_of(broker: LocalBroker, topics: str, partition: int) -> set[bytes]:
+    """Give the orders in a committed changelog."""
+    found = (record for record in read_topic(broker.bootstrap_servers, f"{topics}settlement-changelog"))
+    keys = {record.key for record in found if record.partition == partition and record.key}
+    return {key.removeprefix(b"order_state/") for key in keys if key.startswith(b"order_state/")}
