@@ -9,13 +9,10 @@ from typing import Any
 
 import msgspec
 
-from agents.ports import AgentFunction, Runtime, Slot, Stream, Table, TableSpec
-from agents.rowwise import Fold
+from agents.ports import AgentFunction, Runtime, Slot, Table, TableSpec
 from agents.settlement import agent as settlement
 from agents.settlement.decide import decide
-from agents.settlement.rows import order_key
-from agents.settlement.state import ORDER_STATE
-from schemas.events import PaymentCaptured
+from schemas.events import Event, PaymentCaptured, PaymentFailed
 from streams.topology import TOPOLOGY, Topology
 
 
@@ -70,19 +67,19 @@ def _declare_raising_for_partition_3(runtime: Runtime) -> None:
     settlement.declare(FailingRuntime(runtime, after_write))
 
 
-def _declare_decide_raises(runtime: Runtime) -> None:
-    orders = runtime.table(ORDER_STATE)
+def decide_raises_for(event: Event) -> bool:
+    """Every event of some orders, and of some others one kind that nothing else depends on."""
+    return event.order_id.endswith("7") or (isinstance(event, PaymentFailed) and event.order_id.endswith("3"))
 
+
+def _declare_decide_raises(runtime: Runtime) -> None:
     def fragile(state: Any, event: Any) -> Any:
-        if event.order_id.endswith("7"):
-            raise ZeroDivisionError("seven")
+        if decide_raises_for(event):
+            raise ZeroDivisionError("decide was made to fail")
         return decide(state, event)
 
-    @runtime.agent("settlement")
-    async def agent(stream: Stream) -> None:
-        async for batch in stream:
-            for _ in Fold(batch, orders, order_key, fragile):
-                pass
+    settlement.decide = fragile  # type: ignore[attr-defined]
+    settlement.declare(runtime)
 
 
 def _declare_off_by_one(runtime: Runtime) -> None:
