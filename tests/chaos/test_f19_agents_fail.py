@@ -27,7 +27,7 @@ def test_f19_i8_an_agent_that_raises_once_after_writing_is_redone(broker: LocalB
         publish(whole, broker.bootstrap_servers, topics)
         verdict = tally.finish(truth_of(whole))
         assert worker.text.count("agent settlement: RuntimeError: raised once, after writing to a table") == 1
-        assert worker.text.count("is redone (1 of 3)") == 1
+        assert worker.text.count(" failed (1 of 3)") == 1
     assert verdict.exact, verdict.headline()
 
 
