@@ -92,7 +92,7 @@ BAD = [
     Bad(
         "ZeroDivisionError",
         encode(placed("raises", order_id=next(FRAGILE_IDS))),
-        r"^decide raised ZeroDivisionError: seven$",
+        r"^decide raised ZeroDivisionError: decide was made to fail$",
         error_class="exception",
         exception="ZeroDivisionError",
     ),
@@ -173,7 +173,13 @@ def _right_states() -> dict[bytes, bytes]:
 
 def _right_counters() -> dict[str, int]:
     reasons = Counter(f"dead|{bad.reason}" for bad in BAD)
-    return {"consumed": len(GOOD) + len(BAD), "applied": len(GOOD), "dead": len(BAD), **reasons}
+    amount_minor = sum(event.amount_minor for event in GOOD)
+    books = {
+        f"{account}|EUR|{measure}": amount
+        for account in ("accepted", "booked")
+        for measure, amount in (("orders_count", len(GOOD)), ("gross_minor", amount_minor))
+    }
+    return {"consumed": len(GOOD) + len(BAD), "applied": len(GOOD), "dead": len(BAD), **reasons, **books}
 
 
 def _now_ms() -> int:
