@@ -28,6 +28,7 @@ from streams.cli import command
 from streams.dead_letters import Cause, cut_to_fit, dead_letter_headers
 from streams.settings import Settings
 from streams.topology import TOPOLOGY, Stage
+from tests.unit.test_demo_view import busy, drawn
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +41,20 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_picture_of_the_demo_has_the_words_of_the_screen() -> None:
+    [picture] = [block for block in blocks("") if block.startswith("tally demo:")]
+    screen = "\n".join(drawn(busy(2), 110, 40))
+    for words in (
+        r"worker +pid +state +epochs +aborts +consumed +tasks",
+        r"in windows +orders +gross +captured +refunded +cancelled",
+    ):
+        assert re.search(words, picture)
+        assert re.search(words, screen)
+    for words in ("of its tasks wait", "records to redo", "k kills a worker (SIGKILL)   q ends the demo", "sent ", "lag "):
+        assert words in picture
+        assert words in screen
 
 
 def prose(text: str) -> str:
