@@ -126,7 +126,8 @@ class Engine:
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.
         group = GroupConsumer(settings, client)
         self.ownership.connect(group, restorer, self._go_on_waiting)
-        self.connect(group, TransactionalProducer(config, self._reach, self._go_on_waiting))
+        patience_s = settings.commit_timeout_ms / 1000
+        self.connect(group, TransactionalProducer(config, self._reach, self._go_on_waiting, indefinite_after_s=patience_s))
 
     def connect(self, group: GroupConsumer, producer: TransactionalProducer) -> None:
         """Take the clients it works with."""

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     )
     epoch_records_max: int = Field(default=8_000, ge=1, description="records of one epoch; more amortise a commit, and redo more")
     epoch_wait_ms: int = Field(default=100, ge=1, description="how long a poll waits for a full epoch: latency when idle")
+    commit_timeout_ms: int = Field(
+        default=60_000, ge=1_000, description="a commit without an answer for so long is unknown: the tasks are restored"
+    )
     idle_commit_ms: int = Field(
         default=600_000, ge=1, description="how often an idle worker commits positions that only passed markers of transactions"
     )

@@ -13,12 +13,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from schemas.topics import TOPICS
 from streams import marker
 from streams.effects import Output
-from streams.errors import WorkerFencedError
+from streams.errors import WorkerError, WorkerFencedError
 
 log = logging.getLogger(__name__)
 
 INDEFINITE_AFTER_S = 60.0
-"""How long one step is tried again before its outcome counts as unknown and the producer is replaced."""
+"""How long one step is tried again, unless the settings say otherwise, before its outcome counts as unknown."""
 ATTEMPT_S = 2.0
 """Of one blocking call; between two of them the deadline is looked at, and whether the worker is to end, within its 10 s."""
 DEFAULT_TIMEOUT_MS = 60_000
@@ -76,6 +76,7 @@ class TransactionalProducer:
         reach: Callable[[str], None],
         go_on_waiting: Callable[[], None],
         *,
+        indefinite_after_s: float = INDEFINITE_AFTER_S,
         make_client: Callable[[dict[str, Any]], Producer] = Producer,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -94,6 +95,7 @@ class TransactionalProducer:
         }
         self._reach = reach
         self._go_on_waiting = go_on_waiting
+        self._indefinite_after_s = indefinite_after_s
         self._make_client = make_client
         self._now_s = now_s
         self._timeout_s = self._config.get("transaction.timeout.ms", DEFAULT_TIMEOUT_MS) / 1000
@@ -159,7 +161,7 @@ class TransactionalProducer:
 
     def _retry(self, step: Callable[[], Any]) -> None:
         """Run a step again while its error says that this is right, for a bounded time."""
-        deadline = self._now_s() + INDEFINITE_AFTER_S
+        deadline = self._now_s() + self._indefinite_after_s
         while True:
             try:
                 step()
@@ -199,7 +201,9 @@ class TransactionalProducer:
                 reason: KafkaError = error.args[0]
                 self._raise_if_fenced(reason)
                 if not reason.retriable():
-                    raise
+                    raise WorkerError(
+                        f"the cluster has no producer for {self._config['transactional.id']}: {reason.str()}"
+                    ) from error
                 log.warning("waiting for the cluster's transaction coordinator: %s", reason.str())
                 self._go_on_waiting()
             else:

@@ -14,7 +14,7 @@ from connectors.sources.publish import Publisher
 from schemas.topics import TOPICS
 from streams.admin import admin_client, apply_topics, delete_topics
 from streams.settings import Settings
-from streams.transaction import INDEFINITE_AFTER_S, Committed, Unknown
+from streams.transaction import Committed, Unknown
 from tests.support.end_txn import EndTxnProxy, Fault, proxied_broker
 from tests.support.transactions import Cluster, Writer
 from tests.support.workers import Deployment, wait_for
@@ -99,7 +99,7 @@ def test_f05b_a_worker_whose_commit_gets_no_answer_replaces_its_producer_and_sta
 ) -> None:
     whole = plan(orders=2_000, seed=5, start_ms=1_795_000_000_000)
     half = len(whole.sent) // 2
-    with Deployment(tmp_path, proxied.through, proxied.prefix, epoch_records_max=500) as tally:
+    with Deployment(tmp_path, proxied.through, proxied.prefix, epoch_records_max=500, commit_timeout_ms=12_000) as tally:
         worker = tally.start("w1")
         wait_for("w1 has every task", lambda: len(worker.tasks()) == 24)
         publisher = Publisher(proxied.past, proxied.prefix)
@@ -109,7 +109,7 @@ def test_f05b_a_worker_whose_commit_gets_no_answer_replaces_its_producer_and_sta
         publisher.send(whole.sent[half:])
         publisher.close()
         wait_for("an EndTxn meets the fault", lambda: proxied.proxy.met)
-        wait_for("w1 gives up waiting", lambda: "nobody knows" in worker.text or not worker.alive, INDEFINITE_AFTER_S + 30)
+        wait_for("w1 gives up waiting", lambda: "nobody knows" in worker.text or not worker.alive, 60)
         proxied.proxy.lift()
         verdict = tally.finish(truth_of(whole))
         assert "the producer is replaced" in worker.text
