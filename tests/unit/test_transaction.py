@@ -223,7 +223,7 @@ def test_the_new_producer_waits_until_the_coordinator_is_back(worker: Worker) ->
 
 def test_an_error_that_init_cannot_wait_out_is_raised(worker: Worker) -> None:
     worker.cluster.fail("init_transactions", [BROKEN])
-    with pytest.raises(WorkerError, match=r"gives t\.tally-w1 no producer: that cannot be"):
+    with pytest.raises(WorkerError, match=r"has no producer for t\.tally-w1: that cannot be"):
         worker.start()
 
 
