@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
-from agents.ports import AgentFunction, Runtime, Slot, Table, TableSpec
+from agents.ports import AgentFunction, Batch, Row, Runtime, Slot, Stream, Table, TableSpec
 from agents.settlement import agent as settlement
 from agents.settlement.decide import decide
+from agents.settlement.rows import order_key, status_row
 from schemas.events import Event, PaymentCaptured, PaymentFailed
+from schemas.topics import ORDER_STATUS
 from streams.topology import TOPOLOGY, Topology
 
 
@@ -41,6 +43,40 @@ class FailingRuntime:
 
     def agent(self, name: str) -> Callable[[AgentFunction], AgentFunction]:
         return self._runtime.agent(name)
+
+
+class SteppedBatch:
+    """A batch that emits the row of ``order-status`` after each event, not only after the last one of an epoch."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.rows = batch.rows
+        self.emit = batch.emit
+        self.count = batch.count
+        self._attempt = batch.attempt
+
+    def attempt(self, row: Row, decide: Callable[[Any, Any], Any], state: Any) -> Any:
+        decision = self._attempt(row, decide, state)
+        if decision is not None and decision.state.placed is not None:
+            key = order_key(row.event)
+            self.emit(ORDER_STATUS, key, status_row(key, decision.state, decision.state.placed))
+        return decision
+
+
+class SteppedRuntime:
+    """The runtime, with stepped batches."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.table = runtime.table
+
+    def agent(self, name: str) -> Callable[[AgentFunction], AgentFunction]:
+        def declare(function: AgentFunction) -> AgentFunction:
+            async def stepped(stream: Stream) -> None:
+                await function(SteppedBatch(batch) async for batch in stream)
+
+            return self._runtime.agent(name)(stepped)
+
+        return declare
 
 
 def _with_settlement(declare: Callable[[Runtime], None]) -> Topology:
@@ -107,3 +143,4 @@ RAISING_FOR_PARTITION_3 = _with_settlement(_declare_raising_for_partition_3)
 DECIDE_RAISES = _with_settlement(_declare_decide_raises)
 OFF_BY_ONE = _with_settlement(_declare_off_by_one)
 WITH_TIMER = _with_settlement(_declare_with_timer)
+EVERY_STEP = _with_settlement(lambda runtime: settlement.declare(SteppedRuntime(runtime)))
