@@ -16,6 +16,7 @@ from agents.ports import Row
 from schemas.codec import Undecodable, decode, encode
 from schemas.events import Record
 from schemas.topics import BY_NAME, Topic
+from streams.admission import Admission
 from streams.dead_letters import Cause, dead_letter_headers
 from streams.effects import Effects
 from streams.messages import list_headers
@@ -50,18 +51,22 @@ class RawColumns:
 class StageRecords:
     """The records of one epoch for one stage; decoded when first asked, once, however often the epoch is redone."""
 
-    def __init__(self, stage: Stage, prefix: str, messages: list[Message], tasks: dict[int, Task]) -> None:
+    def __init__(
+        self, stage: Stage, prefix: str, messages: list[Message], tasks: dict[int, Task], admission: Admission | None = None
+    ) -> None:
         self.stage = stage
         self.prefix = prefix
+        self.admission = admission
         self.messages = messages
         self.tasks = tasks
         self.topics = {topic.named(prefix): topic for topic in stage.reads}
 
     @cached_property
-    def decoded(self) -> tuple[list[EngineRow], list[tuple[Message, Undecodable]]]:
-        """What could be decoded, in order of arrival per partition, and what could not."""
+    def decoded(self) -> tuple[list[EngineRow], list[tuple[Message, Cause]]]:
+        """What can be decided, in order of arrival per partition, and what cannot."""
         rows: list[EngineRow] = []
-        dead: list[tuple[Message, Undecodable]] = []
+        dead: list[tuple[Message, Cause]] = []
+        admission = self.admission
         expected = {name: frozenset(topic.values) for name, topic in self.topics.items()}
         for message in self.messages:
             try:
@@ -69,7 +74,11 @@ class StageRecords:
                 if type(event) not in expected[message.topic()]:  # type: ignore[index]
                     _refuse_type(event, message)
             except Undecodable as error:
-                dead.append((message, error))
+                dead.append((message, Cause("undecodable", error.reason, str(error), error)))
+                continue
+            refused = admission and admission.refusal(self.topics[message.topic() or ""], message, event)
+            if refused:
+                dead.append((message, Cause("envelope", refused.reason, refused.detail)))
             else:
                 rows.append(EngineRow(message, message.partition(), event))  # type: ignore[arg-type]
         return rows, dead
@@ -90,7 +99,7 @@ class StageRecords:
         """Give the records of these very tasks; one that took another's place has records of its own to come."""
         kept = {partition: task for partition, task in self.tasks.items() if task in tasks}
         messages = [message for message in self.messages if message.partition() in kept]
-        return StageRecords(self.stage, self.prefix, messages, kept)
+        return StageRecords(self.stage, self.prefix, messages, kept, self.admission)
 
 
 class EngineBatch:
@@ -112,8 +121,8 @@ class EngineBatch:
         self._now_ms = now_ms
         for partition, count in Counter(message.partition() for message in self.messages).items():
             self.count(partition or 0, "consumed", count)
-        for message, error in records.decoded[1]:
-            self._bury(message, Cause("undecodable", error.reason, str(error), error))
+        for message, cause in records.decoded[1]:
+            self._bury(message, cause)
 
     @property
     def rows(self) -> Sequence[Row]:

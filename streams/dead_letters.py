@@ -26,7 +26,10 @@ _OURS = ("__streams.errors.", "__tally.errors.")
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a record is buried: ``error_class`` is undecodable, rule or exception; ``reason`` one word; ``message`` a sentence."""
+    """Why a record is buried: ``reason`` in one word, ``message`` a sentence.
+
+    ``error_class`` is undecodable, envelope, rule or exception.
+    """
 
     error_class: str
     reason: str

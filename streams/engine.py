@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from agents.ports import TableSpec
+from streams.admission import Admission
 from streams.barrier import Barrier
 from streams.effects import Effects
 from streams.epoch import Epoch, Prepared
@@ -160,7 +161,8 @@ class Engine:
         await self.ownership.follow(polled, self.announce)
         if polled.changes:
             await self._synchronise()
-        epoch = Epoch.collect(self.epochs_count + 1, polled.messages, self.tasks, settings.prefix)
+        admission = Admission(settings.future_max_ms, self.ownership.partition_counts)
+        epoch = Epoch.collect(self.epochs_count + 1, polled.messages, self.tasks, settings.prefix, admission)
         if epoch.records_count:
             self._kill_point.reach("after_poll", self.epochs_count, epoch.records_count)
         elif not polled.messages and time.monotonic() - self._looked_s > settings.idle_commit_ms / 1000:

@@ -12,6 +12,7 @@ from confluent_kafka import Message
 from schemas.codec import encode
 from schemas.topics import MARKER_KEY
 from streams import marker
+from streams.admission import Admission
 from streams.batch import StageRecords
 from streams.effects import Effects, Output, check_size
 from streams.store import StandsFor, StoreIdentity
@@ -42,7 +43,9 @@ class Epoch:
         self.tasks = list(dict.fromkeys([*touched, *(task for task, _ in plain), *passed]))
 
     @classmethod
-    def collect(cls, number: int, messages: Iterable[Message], tasks: Tasks, prefix: str) -> Epoch:
+    def collect(
+        cls, number: int, messages: Iterable[Message], tasks: Tasks, prefix: str, admission: Admission | None = None
+    ) -> Epoch:
         """Sort polled records to their running tasks; what belongs to none is left for later or for others."""
         by_stage: dict[str, tuple[Stage, list[Message], dict[int, Task]]] = {}
         plain: list[tuple[Task, Message]] = []
@@ -60,7 +63,8 @@ class Epoch:
                 group = by_stage[task.stage.name] = (task.stage, [], {})
             group[1].append(message)
             group[2][task.partition] = task
-        return cls(number, {name: StageRecords(stage, prefix, kept, own) for name, (stage, kept, own) in by_stage.items()}, plain)
+        stages = {name: StageRecords(stage, prefix, kept, own, admission) for name, (stage, kept, own) in by_stage.items()}
+        return cls(number, stages, plain)
 
     @classmethod
     def of_passed(cls, number: int, positions: Mapping[marker.TopicPartition, int], tasks: Iterable[Task]) -> Epoch:

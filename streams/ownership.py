@@ -30,6 +30,7 @@ class Ownership:
     def __init__(self, topology: Topology, prefix: str, threads: Threads) -> None:
         self.tasks = Tasks(topology, prefix)
         self.running: Mapping[str, dict[int, Task]] = {stage.name: {} for stage in topology}
+        self.partition_counts: dict[str, int] = {}
         self._topology = topology
         self._prefix = prefix
         self._threads = threads
@@ -153,12 +154,13 @@ class Ownership:
             del self.running[task.stage.name][task.partition]
 
     def _check_partitions(self) -> None:
-        """Refuse stages whose inputs and changelog differ in partitions: one key would live in two tasks."""
+        """Note the counts; refuse stages whose inputs and changelog differ in them: one key would live in two tasks."""
         for stage in self._topology:
             together = [topic.named(self._prefix) for topic in (*stage.reads, stage.changelog)]
             dead_letters = [topic.dead_letters for topic in stage.reads if topic.dead_letters]
             others = [topic.named(self._prefix) for topic in (*stage.writes, *(BY_NAME[name] for name in dead_letters))]
             counts = self._group.partition_counts([*together, *others], self._go_on_waiting)
+            self.partition_counts |= counts
             missing = [name for name in [*together, *others] if name not in counts]
             if missing:
                 raise CoPartitionError(f"topic {', '.join(missing)} does not exist: run `tally topics apply` first")

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     idle_commit_ms: int = Field(
         default=600_000, ge=1, description="how often an idle worker commits positions that only passed markers of transactions"
     )
+    future_max_ms: int = Field(
+        default=600_000, ge=0, description="how far an event may be ahead of the broker's clock: more than clocks differ"
+    )
     redo_attempts_max: int = Field(
         default=3, ge=1, description="failures of an agent on the same records before they are tried task by task"
     )

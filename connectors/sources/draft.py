@@ -73,9 +73,11 @@ class Draft:
         self.sent.append(Sent(topic, event.order_id.encode(), codec.encode(event), expected))
         self.at.append(at)
 
-    def add_raw(self, at: float, topic: Topic, key: bytes | None, value: bytes | None, expected: Expectation) -> None:
+    def add_raw(
+        self, at: float, topic: Topic, key: bytes | None, value: bytes | None, expected: Expectation, partition: int | None = None
+    ) -> None:
         """Put any bytes at place ``at``."""
-        self.sent.append(Sent(topic, key, value, expected))
+        self.sent.append(Sent(topic, key, value, expected, partition))
         self.at.append(at)
 
     def placed(self, order_id: str, occurred_at_ms: int) -> events.OrderPlaced:

@@ -11,10 +11,12 @@ import msgspec
 from connectors.sources.draft import HOLD_MS, Draft
 from connectors.sources.sent import Dead, DeadOrUnmatched
 from schemas import codec, events
-from schemas.topics import ORDERS, PAYMENTS, Topic
+from schemas.partitioning import partition_of
+from schemas.topics import ORDERS, PARTITIONS, PAYMENTS, Topic
 
 UNDECODABLE_KINDS: Final = tuple(reason for reason in codec.REASONS if reason != "malformed")
 """``malformed`` needs bytes that only a fuzzer finds; the property tests have it."""
+ENVELOPE_KINDS: Final = ("key_missing", "key_mismatch", "misrouted", "from_the_future")
 RULE_KINDS: Final = (
     "amount_not_positive",
     "amount_mismatch",
@@ -25,7 +27,11 @@ RULE_KINDS: Final = (
     "payment_already_captured",
     "refund_exceeds_capture",
 )
-KINDS: Final = UNDECODABLE_KINDS + RULE_KINDS
+KINDS: Final = UNDECODABLE_KINDS + ENVELOPE_KINDS + RULE_KINDS
+
+
+CENTURY_MS: Final = 36_524 * 24 * 60 * 60 * 1_000
+"""Far enough ahead of any broker's clock, whatever the plan's own start is."""
 
 
 class Faults:
@@ -43,6 +49,8 @@ class Faults:
             try:
                 if kind in UNDECODABLE_KINDS:
                     self._undecodable(kind, number)
+                elif kind in ENVELOPE_KINDS:
+                    self._envelope(kind, number)
                 else:
                     _RULES[kind](self, number)
             except LookupError:
@@ -93,6 +101,28 @@ class Faults:
         elif reason == "unexpected_type":
             value = codec.encode(capture if topic is ORDERS else order)
         self.draft.add_raw(self._somewhere(), topic, key, value, Dead("undecodable", reason))
+
+    def _envelope(self, reason: str, number: int) -> None:
+        """A good event in a record that must not be decided. Half of them repeat a regular one, which must stay booked once."""
+        if number // len(KINDS) % 2:
+            index, order = self.draft.pick(events.OrderPlaced, self.regular)
+            at: float = self._after(index)
+        else:
+            order = self.draft.placed(self._order_id(number), int(self._somewhere()))
+            at = order.occurred_at_ms
+        key: bytes | None = order.order_id.encode()
+        partition = None
+        if reason == "key_missing":
+            key = None
+        elif reason == "key_mismatch":
+            key = order.merchant_id.encode()
+        elif reason == "misrouted":
+            right = partition_of(order.order_id, PARTITIONS)
+            partition = (right + 1 + number % (PARTITIONS - 1)) % PARTITIONS
+        else:
+            at_ms = order.occurred_at_ms + CENTURY_MS
+            order = msgspec.structs.replace(order, event_id=self.draft.event_id(), occurred_at_ms=at_ms)
+        self.draft.add_raw(at, ORDERS, key, codec.encode(order), Dead("envelope", reason), partition)
 
     def _amount_not_positive(self, number: int) -> None:
         if number // len(KINDS) % 3 == 0:

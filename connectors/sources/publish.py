@@ -87,7 +87,7 @@ class Publisher:
     def _produce(self, producer: Producer, topic: str, sent: Sent) -> None:
         while True:
             try:
-                producer.produce(topic, value=sent.value, key=sent.key)
+                producer.produce(topic, sent.value, sent.key, -1 if sent.partition is None else sent.partition)
             except BufferError:
                 producer.poll(0.1)
                 self._raise_failures()

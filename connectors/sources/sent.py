@@ -21,7 +21,7 @@ class Duplicate(Struct, frozen=True):
 class Dead(Struct, frozen=True):
     """The record becomes a dead letter of this class and reason."""
 
-    error_class: Literal["undecodable", "rule"]
+    error_class: Literal["undecodable", "envelope", "rule"]
     reason: str
 
 
@@ -37,12 +37,13 @@ DUPLICATE: Final = Duplicate()
 
 
 class Sent(Struct, frozen=True, gc=False):
-    """One record to send, and what is to become of it."""
+    """One record to send, and what is to become of it; ``partition`` None lets its key decide."""
 
     topic: Topic
     key: bytes | None
     value: bytes | None
     expected: Expectation
+    partition: int | None = None
 
 
 @dataclass(frozen=True)

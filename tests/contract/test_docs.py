@@ -17,6 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 import agents
+from agents.envelope import ENVELOPE_RULES
 from agents.settlement.decide import RULE_BOOK
 from agents.testing import MemoryRuntime
 from schemas import codec, topics
@@ -207,7 +208,8 @@ def test_the_settings_table_is_the_settings() -> None:
 
 def test_the_rule_table_is_the_rule_book_in_its_order() -> None:
     rows = table("reason", "rule", "example", "what the producer should do")
-    assert [(row[0], row[1]) for row in rows] == [(rule.reason, rule.meaning) for rule in RULE_BOOK]
+    envelope = [(rule.reason, rule.meaning) for rule in ENVELOPE_RULES]
+    assert [(row[0], row[1]) for row in rows] == envelope + [(rule.reason, rule.meaning) for rule in RULE_BOOK]
     assert all(all(row) for row in rows)
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from agents.envelope import ENVELOPE_RULES, Envelope, refusal
 from agents.outcomes import Decision, Rejected
 from agents.settlement.decide import decide
 from agents.settlement.rows import status_row
@@ -11,7 +12,8 @@ from agents.settlement.state import OrderState
 from connectors.ground_truth import truth_of
 from connectors.sources.generator import KINDS, Applied, Dead, DeadOrUnmatched, Duplicate, Plan, Sent, plan
 from schemas import codec, events
-from schemas.topics import ORDERS, PAYMENTS, Topic
+from schemas.partitioning import partition_of
+from schemas.topics import ORDERS, PARTITIONS, PAYMENTS, Topic
 
 START_MS = 1_795_000_000_000
 
@@ -61,7 +63,7 @@ def test_what_cannot_be_decoded_gives_the_reason_that_was_planned(whole: Plan) -
             assert caught.value.reason == sent.expected.reason
         else:
             on_its_topic = type(codec.decode(sent.value)) in sent.topic.values
-            assert on_its_topic == (sent.expected.error_class == "rule"), sent.expected
+            assert on_its_topic == (sent.expected.error_class != "undecodable"), sent.expected
 
 
 def test_duplicates_follow_their_original_half_of_them_much_later(whole: Plan) -> None:
@@ -160,7 +162,7 @@ def test_the_rule_book_treats_every_record_as_planned_however_the_two_topics_int
     made = plan(1_500, 4, START_MS, bad_ratio=0.02)
     orders: dict[str, OrderState] = {}
     for sent in sorted(made.sent, key=lambda sent: sent.topic is not first) if first else made.sent:
-        if isinstance(sent.expected, Dead) and sent.expected.error_class == "undecodable":
+        if isinstance(sent.expected, Dead) and sent.expected.error_class != "rule":
             continue
         event = codec.decode(sent.value)
         assert isinstance(event, events.Event)
@@ -174,3 +176,19 @@ def test_the_rule_book_treats_every_record_as_planned_however_the_two_topics_int
             assert isinstance(sent.expected, Duplicate), sent.expected
     rows = {key: status_row(key.encode(), order, order.placed) for key, order in orders.items() if order.placed}
     assert rows == truth_of(made).order_status
+
+
+def test_the_envelope_rules_refuse_exactly_what_was_planned_to_be_refused() -> None:
+    refused: Counter[str] = Counter()
+    for sent in plan(1_500, 5, START_MS, bad_ratio=0.02).sent:
+        if isinstance(sent.expected, Dead) and sent.expected.error_class == "undecodable":
+            continue
+        event = codec.decode(sent.value)
+        by_key = partition_of((sent.key or b"").decode(), PARTITIONS)
+        partition = by_key if sent.partition is None else sent.partition
+        found = refusal(Envelope(sent.key, event.order_id, partition, PARTITIONS, START_MS, 600_000), event)  # type: ignore[union-attr]
+        planned = sent.expected.reason if isinstance(sent.expected, Dead) and sent.expected.error_class == "envelope" else None
+        assert (found.reason if found else None) == planned, sent
+        refused[planned or "none"] += 1
+    assert refused.keys() == {rule.reason for rule in ENVELOPE_RULES} | {"none"}
+    assert min(refused.values()) >= 2
