@@ -17,10 +17,11 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from connectors.kafka_errors import passes
+
 REQUEST_TIMEOUT_S = 10.0
 METADATA_TIMEOUT_S = 3.0
 """A topic made a moment ago, or a broker just restarted: until then it may be unknown or without a leader."""
-_SETTLING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
 _MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
 STALL_TIMEOUT_S = 60.0
 """Longer than any transaction of ours can hold read_committed readers back, the broker's scan included."""
@@ -82,7 +83,9 @@ def ranges_of(bootstrap_servers: str, topic_name: str, *, committed_only: bool =
                 partitions = [TopicPartition(topic_name, partition) for partition in sorted(topic.partitions)]
                 return _ranges(admin, partitions, level)
         except KafkaException as error:
-            if error.args[0].code() not in _SETTLING or time.monotonic() > deadline:
+            reason: KafkaError = error.args[0]
+            settles = passes(reason) or reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            if not settles or time.monotonic() > deadline:
                 raise _no_answer(bootstrap_servers, error) from error
         if time.monotonic() > deadline:
             raise ReadError(f"the cluster has no topic {topic_name}: run `tally topics apply`, or check the prefix")

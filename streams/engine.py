@@ -117,7 +117,7 @@ class Engine:
     def _start(self) -> None:
         settings, client = self.settings, self._client
         resources = StoreResources(settings.block_cache_bytes, settings.write_buffer_bytes)
-        restorer = Restorer(settings, client, resources, _now_ms, self._go_on_waiting)
+        restorer = Restorer(settings, client, resources, _now_ms, self._stop_if_asked)
         config = {
             **client,
             "client.id": settings.transactional_id,
@@ -149,7 +149,7 @@ class Engine:
         if self._run is not None:
             await asyncio.wait([self._run], timeout=DRAIN_S)
             if self._run.cancel():
-                log.warning("the epoch was not decided within %.0f s and is given up", DRAIN_S)
+                log.warning("the epoch did not end within %.0f s and is given up", DRAIN_S)
                 await asyncio.wait([self._run])
             await self.ownership.release()
         self.threads.shutdown()
@@ -307,6 +307,11 @@ class Engine:
         self._kill_point.reach(place, self.epochs_count, self._records_in_epoch)
 
     def _go_on_waiting(self) -> None:
+        """On Kafka's thread: give a sign of life, and end the waiting if the worker is to end."""
+        self.threads.is_alive()
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
         if self.stopping.is_set():
             raise WorkerError("stopped while the cluster was away: what was open is settled by the cluster, and redone by others")
 

@@ -12,6 +12,7 @@
     ├── ClusterError     exit_code 1: the cluster refused or did not answer; retriable as Kafka says
     └── WorkerError      exit_code 1: a worker cannot go on; what it had not committed is redone by others
         ├── WorkerFencedError    exit_code 4: another worker uses the same id
+        ├── ClientStuckError     exit_code 1: a call of Kafka's client does not return
         ├── WorkerIdInUseError   exit_code 4: another worker on this host holds the state folder
         └── CoPartitionError     exit_code 2: topics that belong together differ in partitions
 
@@ -89,6 +90,16 @@ class WorkerFencedError(WorkerError):
     """Another worker took over this worker's transactional id."""
 
     exit_code = 4
+
+
+class ClientStuckError(WorkerError):
+    """A call of Kafka's client does not return; only the end of the process ends it."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(
+            f"Kafka's client has not returned for {after_s:.0f} s, so this worker ends: what it had not committed is redone by "
+            "others, or by itself when it is started again"
+        )
 
 
 class WorkerIdInUseError(WorkerError):

@@ -13,9 +13,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from connectors.kafka_errors import passes
 from streams import marker
 from streams.errors import WorkerError
-from streams.kafka_errors import passes
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 from schemas.topics import BY_NAME
 from streams import marker
-from streams.errors import CoPartitionError
+from streams.errors import ClientStuckError, CoPartitionError
 from streams.group import GroupConsumer, Polled
 from streams.restore import Restored, Restorer, close_store
 from streams.tasks import Task, Tasks, TaskState
@@ -16,6 +16,9 @@ from streams.threads import Threads
 from streams.topology import Topology
 
 log = logging.getLogger(__name__)
+
+LEAVE_S = 3.0
+"""For the group to be left; with the 5 s for the last epoch a worker ends within its 10 s, also when the cluster is away."""
 
 Announce = Callable[[set[marker.TopicPartition]], Awaitable[None]]
 
@@ -94,7 +97,10 @@ class Ownership:
         """Leave the group and close every store."""
         for task in list(self.tasks):
             task.revoked.set()
-        await self._threads.on_kafka(self._group.close)
+        try:
+            await self._threads.on_kafka(self._group.close, within_s=LEAVE_S)
+        except ClientStuckError:
+            log.warning("the group is not left, its cluster does not answer: it will notice by the session's time-out")
         for task in list(self.tasks):
             await self._threads.on_stores(lambda: close_store(task))  # noqa: B023 - awaited at once
 

@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from connectors.kafka_errors import passes
 from streams import marker
-from streams.kafka_errors import passes
 from streams.store import StoreIdentity
 
 log = logging.getLogger(__name__)

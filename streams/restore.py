@@ -22,12 +22,12 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from connectors.kafka_errors import passes
 from schemas.codec import Undecodable, decode
 from schemas.events import TaskMarker
 from schemas.topics import TOMBSTONE_RETENTION_MS
 from streams import marker
 from streams.fill import Fill, is_held
-from streams.kafka_errors import passes
 from streams.questions import EARLIEST, LATEST, Questions
 from streams.settings import Settings
 from streams.store import StandsFor, Store, StoreIdentity, StoreResources

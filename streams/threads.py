@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from streams.errors import ClientStuckError
+
 T = TypeVar("T")
+
+STUCK_AFTER_S = 60.0
+"""Of one call that gives no sign of life; the client's own calls take ten seconds at most, whatever their time-outs say."""
+LOOK_S = 1.0
 
 
 class Threads:
     """One thread each, so that calls on the consumer, and on the stores, never overlap."""
 
     def __init__(self) -> None:
+        self.stuck = False
         self._kafka = ThreadPoolExecutor(1, "kafka")
         self._stores = ThreadPoolExecutor(1, "stores")
+        self._alive_s = 0.0
 
-    async def on_kafka(self, work: Callable[[], T]) -> T:
-        """Run on Kafka's thread and wait."""
-        return await asyncio.get_running_loop().run_in_executor(self._kafka, work)
+    async def on_kafka(self, work: Callable[[], T], *, within_s: float = STUCK_AFTER_S) -> T:
+        """Run on Kafka's thread and wait.
+
+        Raises:
+            ClientStuckError: the client did not return in time; the process must end, nothing can end the call.
+        """
+        self._alive_s = time.monotonic()
+        call = asyncio.get_running_loop().run_in_executor(self._kafka, work)
+        while not call.done():
+            await asyncio.wait({call}, timeout=min(LOOK_S, within_s))
+            if not call.done() and time.monotonic() - self._alive_s > within_s:
+                self.stuck = True
+                raise ClientStuckError(within_s)
+        return call.result()
+
+    def is_alive(self) -> None:
+        """Give a sign of life, from work that waits for the cluster."""
+        self._alive_s = time.monotonic()
 
     async def on_stores(self, work: Callable[[], T]) -> T:
         """Run on the stores' thread, after what was submitted before, and wait."""
@@ -30,6 +54,6 @@ class Threads:
         self._stores.submit(work)
 
     def shutdown(self) -> None:
-        """Wait for what was submitted, and end both."""
-        self._kafka.shutdown(wait=True)
+        """Wait for what was submitted, and end both; a call that is stuck is not waited for."""
+        self._kafka.shutdown(wait=not self.stuck, cancel_futures=True)
         self._stores.shutdown(wait=True)

@@ -109,20 +109,22 @@ class TransactionalProducer:
         """
         placed: dict[marker.TopicPartition, int] = {}
         began_s = self._now_s()
+        asked = False
         try:
             self._producer.begin_transaction()
             self._reach("before_produce")
             unfinished = self._produce(transaction, placed)
             self._reach("before_offsets")
             offsets = [TopicPartition(topic, partition, at) for (topic, partition), at in transaction.offsets.items()]
-            self._retry(lambda: self._producer.send_offsets_to_transaction(offsets, transaction.group_metadata, ATTEMPT_S))
+            self._producer.send_offsets_to_transaction(offsets, transaction.group_metadata, ATTEMPT_S)
             if unfinished is not None:
                 raise unfinished
             self._producer.flush(ATTEMPT_S)  # what is still on its way the commit waits for; what was refused it reports
             self._reach("before_commit")
+            asked = True
             self._retry(lambda: self._producer.commit_transaction(ATTEMPT_S))
         except KafkaException as error:
-            return self._recover(error, began_s)
+            return self._recover(error, began_s, asked=asked)
         return Committed(placed)
 
     def _produce(self, transaction: Transaction, placed: dict[marker.TopicPartition, int]) -> KafkaException | None:
@@ -174,11 +176,17 @@ class TransactionalProducer:
             else:
                 return
 
-    def _recover(self, error: KafkaException, began_s: float) -> Aborted | Unknown:
+    def _recover(self, error: KafkaException, began_s: float, *, asked: bool) -> Aborted | Unknown:
+        """Make the producer ready for the next transaction; only a commit that was ``asked`` for may have happened.
+
+        Nothing but the commit is tried again: after a broker's death librdkafka 2.16 never returned from a second
+        send_offsets_to_transaction. A new producer settles whatever the old one left.
+        """
         reason: KafkaError = error.args[0]
         if reason.txn_requires_abort():
+            asked = False  # the client says so only while the commit has not gone out, or was refused
             try:
-                self._retry(lambda: self._producer.abort_transaction(ATTEMPT_S))
+                self._producer.abort_transaction(ATTEMPT_S)
             except KafkaException as abort_error:
                 reason = abort_error.args[0]
             else:
@@ -187,9 +195,11 @@ class TransactionalProducer:
         if self._now_s() - began_s < self._timeout_s:
             self._raise_if_fenced(reason)
         # Past the time-out it is the cluster that ended the transaction, and nobody need have taken over.
-        log.warning("nobody knows whether the transaction happened (%s); the producer is replaced", reason.str())
+        known = "nobody knows whether the transaction happened" if asked else "the transaction failed before its commit"
+        log.warning("%s (%s); the producer is replaced", known, reason.str())
         self._producer = self._new_producer()
-        return Unknown(f"{reason.name()}: {reason.str()}")
+        cause = f"{reason.name()}: {reason.str()}"
+        return Unknown(cause) if asked else Aborted(cause)
 
     def _new_producer(self) -> Producer:
         """Make a producer whose predecessor's transaction is settled; wait as long as the cluster is away."""

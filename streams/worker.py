@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from contextlib import suppress
 
 from streams.app import TallyApp, create_app
+from streams.errors import WorkerError
 from streams.settings import Settings
 from streams.topology import TOPOLOGY, Topology
 
@@ -33,8 +35,19 @@ async def _run(settings: Settings, topology: Topology) -> None:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
-    await _end(app, starting)
+    try:
+        await _end(app, starting)
+    finally:
+        if app.engine.threads.stuck:
+            _end_at_once(app.failure)
     log.info("worker %s has left the group", settings.worker_id)
+
+
+def _end_at_once(error: BaseException | None) -> None:
+    """End the process though a thread of it is inside Kafka's client: the interpreter would wait for it."""
+    log.error("%s", error or "the cluster did not answer in time: what was open is settled by it, and redone by others")
+    logging.shutdown()
+    os._exit(WorkerError.exit_code)
 
 
 async def _end(app: TallyApp, starting: asyncio.Task[None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import repeat
 
 import pytest
@@ -123,15 +123,22 @@ def test_a_full_queue_makes_the_producer_poll_and_go_on_and_nothing_is_written_t
 # Errors that pass.
 
 
-@pytest.mark.parametrize("step", ["send_offsets_to_transaction", "commit_transaction"])
-def test_a_step_whose_error_is_retriable_is_taken_again_and_no_other(step: str, worker: Worker) -> None:
+def test_a_commit_whose_error_is_retriable_is_asked_for_again_and_nothing_else(worker: Worker) -> None:
     producer = worker.start()
-    worker.cluster.fail(step, repeat(SILENT, 3))
+    worker.cluster.fail("commit_transaction", repeat(SILENT, 3))
     assert isinstance(producer.commit(WHOLE), Committed)
-    calls = worker.cluster.client.calls[1:]
-    assert [call for call in calls if call != step] == [call for call in IN_ORDER if call != step]
-    assert calls.count(step) == 4
+    assert worker.cluster.client.calls == ["init_transactions", *IN_ORDER, *["commit_transaction"] * 3]
     assert worker.waits_count == 3
+
+
+def test_f06_offsets_that_get_no_answer_are_never_sent_again_and_a_new_producer_ends_the_transaction(worker: Worker) -> None:
+    producer = worker.start()
+    worker.cluster.fail("send_offsets_to_transaction", [SILENT])
+    assert producer.commit(WHOLE) == Aborted("_TIMED_OUT: no answer in time"), "the commit was never asked for"
+    old, new = worker.cluster.clients
+    assert old.calls.count("send_offsets_to_transaction") == 1
+    assert new.calls == ["init_transactions"]
+    assert isinstance(producer.commit(WHOLE), Committed)
 
 
 def test_records_that_are_slow_to_arrive_are_waited_for(worker: Worker) -> None:
@@ -151,15 +158,6 @@ def test_an_abortable_error_at_any_step_is_an_abort_and_the_producer_is_kept(ste
     assert len(worker.cluster.clients) == 1
 
 
-def test_an_abort_that_gets_no_answer_is_asked_for_again(worker: Worker) -> None:
-    producer = worker.start()
-    worker.cluster.fail("commit_transaction", [GENERATION])
-    worker.cluster.fail("abort_transaction", repeat(SILENT, 2))
-    assert isinstance(producer.commit(WHOLE), Aborted)
-    assert worker.cluster.client.calls.count("abort_transaction") == 3
-    assert len(worker.cluster.clients) == 1
-
-
 def test_a_start_waits_for_the_coordinator_as_long_as_it_takes(worker: Worker) -> None:
     many = int(INDEFINITE_AFTER_S)  # five seconds each: five times the deadline of a step
     worker.cluster.fail("init_transactions", repeat(SILENT, many))
@@ -170,7 +168,7 @@ def test_a_start_waits_for_the_coordinator_as_long_as_it_takes(worker: Worker) -
 # Nobody knows.
 
 
-@pytest.mark.parametrize("step", ["send_offsets_to_transaction", "deliver", "commit_transaction"])
+@pytest.mark.parametrize("step", ["deliver", "commit_transaction"])
 def test_a_step_without_an_answer_past_the_deadline_is_unknown_and_a_new_producer_settles_it(step: str, worker: Worker) -> None:
     producer = worker.start()
     worker.cluster.fail(step, repeat(SILENT))
@@ -196,20 +194,23 @@ def test_after_an_unknown_commit_the_next_epoch_goes_through_the_new_producer(wo
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_fatal_error_at_any_step_replaces_the_producer(step: str, worker: Worker) -> None:
+def test_a_fatal_error_replaces_the_producer_and_only_the_commit_may_have_happened(step: str, worker: Worker) -> None:
     producer = worker.start()
     worker.cluster.fail(step, [BROKEN])
-    assert producer.commit(WHOLE) == Unknown("INVALID_TXN_STATE: that cannot be")
+    cause = "INVALID_TXN_STATE: that cannot be"
+    assert producer.commit(WHOLE) == (Unknown(cause) if step == "commit_transaction" else Aborted(cause))
     assert [client.calls[-1] for client in worker.cluster.clients] == [step, "init_transactions"]
 
 
-@pytest.mark.parametrize("errors", [[BROKEN], repeat(SILENT)], ids=["fatal", "no answer"])
-def test_an_abort_that_fails_leaves_it_unknown_and_replaces_the_producer(errors: Iterable[KafkaError], worker: Worker) -> None:
+@pytest.mark.parametrize("error", [BROKEN, SILENT], ids=["fatal", "no answer"])
+def test_f06_an_abort_that_fails_is_left_to_a_new_producer(error: KafkaError, worker: Worker) -> None:
     producer = worker.start()
     worker.cluster.fail("send_offsets_to_transaction", [GENERATION])
-    worker.cluster.fail("abort_transaction", errors)
-    assert isinstance(producer.commit(WHOLE), Unknown)
+    worker.cluster.fail("abort_transaction", [error])
+    assert isinstance(producer.commit(WHOLE), Aborted)
     assert [client.calls[-1] for client in worker.cluster.clients] == ["abort_transaction", "init_transactions"]
+    assert worker.cluster.clients[0].calls.count("abort_transaction") == 1
+    assert isinstance(producer.commit(WHOLE), Committed)
 
 
 def test_the_new_producer_waits_until_the_coordinator_is_back(worker: Worker) -> None:
@@ -261,7 +262,7 @@ def _at(step: str) -> Callable[[Worker, KafkaError], None]:
 def _while_aborting(worker: Worker, error: KafkaError) -> None:
     producer = worker.start()
     worker.cluster.fail("send_offsets_to_transaction", [GENERATION])
-    worker.cluster.fail("abort_transaction", [SILENT, error])
+    worker.cluster.fail("abort_transaction", [error])
     producer.commit(WHOLE)
 
 
