@@ -142,5 +142,6 @@ RAISING_ONCE = _with_settlement(_declare_raising_once)
 RAISING_FOR_PARTITION_3 = _with_settlement(_declare_raising_for_partition_3)
 DECIDE_RAISES = _with_settlement(_declare_decide_raises)
 OFF_BY_ONE = _with_settlement(_declare_off_by_one)
+REVENUE_ONLY = TOPOLOGY[1:]
 WITH_TIMER = _with_settlement(_declare_with_timer)
 EVERY_STEP = _with_settlement(lambda runtime: settlement.declare(SteppedRuntime(runtime)))
