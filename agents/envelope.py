@@ -10,16 +10,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from agents.outcomes import Rejected
-from schemas.partitioning import partition_of
 
 
 class Envelope(NamedTuple):
-    """Where and when a record stands: its key, its partition of how many, and the broker's time of its arrival."""
+    """Where and when a record stands, and where it should: key, partition, and the broker's time of its arrival.
+
+    ``key_wanted`` is the order_id inside, as bytes; ``partition_wanted`` what murmur2 gives it.
+    """
 
     key: bytes | None
-    key_wanted: str
+    key_wanted: bytes
     partition: int
-    partitions_count: int
+    partition_wanted: int
     appended_at_ms: int
     future_max_ms: int
 
@@ -37,11 +39,11 @@ def _key_missing(envelope: Envelope, _: Any) -> bool:
 
 
 def _key_mismatch(envelope: Envelope, _: Any) -> bool:
-    return envelope.key != envelope.key_wanted.encode()
+    return envelope.key != envelope.key_wanted
 
 
 def _misrouted(envelope: Envelope, _: Any) -> bool:
-    return envelope.partition != partition_of(envelope.key_wanted, envelope.partitions_count)
+    return envelope.partition != envelope.partition_wanted
 
 
 def _from_the_future(envelope: Envelope, event: Any) -> bool:

@@ -17,7 +17,7 @@ from tests.unit.messages import PREFIX, SETTLEMENT, message, running_task
 from tests.unit.orders import T0_MS, placed
 
 RIGHT = partition_of("o-1", 12)
-GOOD = Envelope(b"o-1", "o-1", RIGHT, 12, T0_MS, 600_000)
+GOOD = Envelope(b"o-1", b"o-1", RIGHT, RIGHT, T0_MS, 600_000)
 BROKEN = {
     "key_missing": GOOD._replace(key=None),
     "key_mismatch": GOOD._replace(key=b"o-2"),
@@ -40,7 +40,7 @@ def test_each_rule_alone_names_its_reason(reason: str) -> None:
 
 def test_the_first_broken_rule_in_the_declared_order_names_the_reason() -> None:
     assert list(BROKEN) == [rule.reason for rule in ENVELOPE_RULES]
-    everything = Envelope(None, "o-1", (RIGHT + 1) % 12, 12, 0, 0)
+    everything = Envelope(None, b"o-1", (RIGHT + 1) % 12, RIGHT, 0, 0)
     for reason, mended in [
         ("key_missing", everything),
         ("key_mismatch", everything._replace(key=b"o-2")),

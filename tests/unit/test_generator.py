@@ -186,7 +186,9 @@ def test_the_envelope_rules_refuse_exactly_what_was_planned_to_be_refused() -> N
         event = codec.decode(sent.value)
         by_key = partition_of((sent.key or b"").decode(), PARTITIONS)
         partition = by_key if sent.partition is None else sent.partition
-        found = refusal(Envelope(sent.key, event.order_id, partition, PARTITIONS, START_MS, 600_000), event)  # type: ignore[union-attr]
+        order_id: str = event.order_id  # type: ignore[union-attr]
+        wanted = partition_of(order_id, PARTITIONS)
+        found = refusal(Envelope(sent.key, order_id.encode(), partition, wanted, START_MS, 600_000), event)
         planned = sent.expected.reason if isinstance(sent.expected, Dead) and sent.expected.error_class == "envelope" else None
         assert (found.reason if found else None) == planned, sent
         refused[planned or "none"] += 1
