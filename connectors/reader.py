@@ -21,7 +21,9 @@ from connectors.kafka_errors import passes
 
 REQUEST_TIMEOUT_S = 10.0
 METADATA_TIMEOUT_S = 3.0
-"""A topic made a moment ago, or a broker just restarted: until then it may be unknown or without a leader."""
+"""A topic made a moment ago may be unknown for so long."""
+LEADER_TIMEOUT_S = 20.0
+"""After a broker's restart, or on a busy machine, a partition may be without its leader for so long."""
 _MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
 STALL_TIMEOUT_S = 60.0
 """Longer than any transaction of ours can hold read_committed readers back, the broker's scan included."""
@@ -74,7 +76,7 @@ def ranges_of(bootstrap_servers: str, topic_name: str, *, committed_only: bool =
     """
     admin = _admin(bootstrap_servers)
     level = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
-    deadline = time.monotonic() + METADATA_TIMEOUT_S
+    began = time.monotonic()
     while True:
         try:
             # Only this topic's metadata would do, but asking for it by name may create it.
@@ -84,11 +86,13 @@ def ranges_of(bootstrap_servers: str, topic_name: str, *, committed_only: bool =
                 return _ranges(admin, partitions, level)
         except KafkaException as error:
             reason: KafkaError = error.args[0]
-            settles = passes(reason) or reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
-            if not settles or time.monotonic() > deadline:
+            # The broker's own words settle; a broker that is not there (a code below zero) was waited for already.
+            settles = reason.code() > 0 and (passes(reason) or reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
+            if not settles or time.monotonic() - began > LEADER_TIMEOUT_S:
                 raise _no_answer(bootstrap_servers, error) from error
-        if time.monotonic() > deadline:
-            raise ReadError(f"the cluster has no topic {topic_name}: run `tally topics apply`, or check the prefix")
+        else:
+            if time.monotonic() - began > METADATA_TIMEOUT_S:
+                raise ReadError(f"the cluster has no topic {topic_name}: run `tally topics apply`, or check the prefix")
         time.sleep(0.1)
 
 

@@ -18,7 +18,7 @@ from streams.admission import Admission
 from streams.barrier import Barrier
 from streams.effects import Effects
 from streams.epoch import Epoch, Prepared
-from streams.errors import TallyError, WorkerError
+from streams.errors import ClientStuckError, TallyError, WorkerError
 from streams.group import GroupConsumer
 from streams.kill_points import KillPoint
 from streams.ownership import Announce, Ownership
@@ -247,7 +247,7 @@ class Engine:
             sends = await self._take_sends(by_agents_only=by_agents_only)
             outputs = [send.output for send in sends]
             prepared = Prepared(epoch, effects, self.tables, self.settings.worker_id, outputs, self.tasks.running())
-            outcome = await self.threads.on_kafka(lambda: self._commit(prepared))
+            outcome = await self._carry_out(prepared)
         finally:
             self.barrier.lift()
             for tables in self.tables.values():
@@ -266,9 +266,20 @@ class Engine:
             self._known |= await self.threads.on_kafka(lambda: self._group.partition_counts(unknown, self._go_on_waiting))
         return self.sends.take(self._known, by_agents_only=by_agents_only)
 
-    def _commit(self, prepared: Prepared) -> Outcome:
+    async def _carry_out(self, prepared: Prepared) -> Outcome:
+        """Commit. A producer whose client does not return is left behind with its thread."""
+        producer = self._producer
+        try:
+            return await self.threads.on_kafka(lambda: self._commit(producer, prepared))
+        except ClientStuckError as error:
+            log.warning("the producer is given up in the middle of a transaction: %s", error)
+            self.threads.renew_kafka()
+            self._producer = await self.threads.on_kafka(producer.abandon)
+            return Unknown(f"STUCK: {error}")
+
+    def _commit(self, producer: TransactionalProducer, prepared: Prepared) -> Outcome:
         self._records_in_epoch = prepared.records_count
-        outcome = self._producer.commit(prepared.transaction(self._group.metadata))
+        outcome = producer.commit(prepared.transaction(self._group.metadata))
         if isinstance(outcome, Committed):
             self._reach("before_apply")
             self.epochs_count += 1

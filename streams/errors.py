@@ -96,10 +96,7 @@ class ClientStuckError(WorkerError):
     """A call of Kafka's client does not return; only the end of the process ends it."""
 
     def __init__(self, after_s: float) -> None:
-        super().__init__(
-            f"Kafka's client has not returned for {after_s:.0f} s, so this worker ends: what it had not committed is redone by "
-            "others, or by itself when it is started again"
-        )
+        super().__init__(f"Kafka's client has not returned for {after_s:.0f} s; what was not committed is redone")
 
 
 class WorkerIdInUseError(WorkerError):

@@ -33,6 +33,7 @@ class Ownership:
     def __init__(self, topology: Topology, prefix: str, threads: Threads) -> None:
         self.tasks = Tasks(topology, prefix)
         self.running: Mapping[str, dict[int, Task]] = {stage.name: {} for stage in topology}
+        self.left = False
         self.partition_counts: dict[str, int] = {}
         self._topology = topology
         self._prefix = prefix
@@ -99,6 +100,7 @@ class Ownership:
             task.revoked.set()
         try:
             await self._threads.on_kafka(self._group.close, within_s=LEAVE_S)
+            self.left = True
         except ClientStuckError:
             log.warning("the group is not left, its cluster does not answer: it will notice by the session's time-out")
         for task in list(self.tasks):

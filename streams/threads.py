@@ -12,8 +12,8 @@ from streams.errors import ClientStuckError
 
 T = TypeVar("T")
 
-STUCK_AFTER_S = 60.0
-"""Of one call that gives no sign of life; the client's own calls take ten seconds at most, whatever their time-outs say."""
+STUCK_AFTER_S = 30.0
+"""Of one call that gives no sign of life; the client's own calls take ten seconds, whatever their time-outs say."""
 LOOK_S = 1.0
 
 
@@ -22,24 +22,31 @@ class Threads:
 
     def __init__(self) -> None:
         self.stuck = False
+        self.stuck_after_s = STUCK_AFTER_S
         self._kafka = ThreadPoolExecutor(1, "kafka")
         self._stores = ThreadPoolExecutor(1, "stores")
         self._alive_s = 0.0
 
-    async def on_kafka(self, work: Callable[[], T], *, within_s: float = STUCK_AFTER_S) -> T:
+    async def on_kafka(self, work: Callable[[], T], *, within_s: float | None = None) -> T:
         """Run on Kafka's thread and wait.
 
         Raises:
-            ClientStuckError: the client did not return in time; the process must end, nothing can end the call.
+            ClientStuckError: the client did not return in time. Nothing can end the call but the end of the process.
         """
         self._alive_s = time.monotonic()
+        limit_s = self.stuck_after_s if within_s is None else within_s
         call = asyncio.get_running_loop().run_in_executor(self._kafka, work)
         while not call.done():
-            await asyncio.wait({call}, timeout=min(LOOK_S, within_s))
-            if not call.done() and time.monotonic() - self._alive_s > within_s:
+            await asyncio.wait({call}, timeout=min(LOOK_S, limit_s))
+            if not call.done() and time.monotonic() - self._alive_s > limit_s:
                 self.stuck = True
-                raise ClientStuckError(within_s)
+                raise ClientStuckError(limit_s)
         return call.result()
+
+    def renew_kafka(self) -> None:
+        """Leave the thread to its call, and go on with another one."""
+        self._kafka.shutdown(wait=False, cancel_futures=True)
+        self._kafka = ThreadPoolExecutor(1, "kafka")
 
     def is_alive(self) -> None:
         """Give a sign of life, from work that waits for the cluster."""

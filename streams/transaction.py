@@ -98,8 +98,24 @@ class TransactionalProducer:
         self._indefinite_after_s = indefinite_after_s
         self._make_client = make_client
         self._now_s = now_s
+        self._abandoned = False
         self._timeout_s = self._config.get("transaction.timeout.ms", DEFAULT_TIMEOUT_MS) / 1000
         self._producer = self._new_producer()
+
+    def abandon(self) -> TransactionalProducer:
+        """Give this one up in the middle of its call, which may never return; give its successor, which settles what it left.
+
+        On another thread than the call. What the call still does is fenced, or stands in the changelog already: nobody knows.
+        """
+        self._abandoned = True
+        return TransactionalProducer(
+            self._config,
+            self._reach,
+            self._go_on_waiting,
+            indefinite_after_s=self._indefinite_after_s,
+            make_client=self._make_client,
+            now_s=self._now_s,
+        )
 
     def commit(self, transaction: Transaction) -> Committed | Aborted | Unknown:
         """Write everything in one transaction.
@@ -183,6 +199,8 @@ class TransactionalProducer:
         send_offsets_to_transaction. A new producer settles whatever the old one left.
         """
         reason: KafkaError = error.args[0]
+        if self._abandoned:
+            return Unknown("a successor has taken over")
         if reason.txn_requires_abort():
             asked = False  # the client says so only while the commit has not gone out, or was refused
             try:

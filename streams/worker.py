@@ -39,15 +39,17 @@ async def _run(settings: Settings, topology: Topology) -> None:
         await _end(app, starting)
     finally:
         if app.engine.threads.stuck:
-            _end_at_once(app.failure)
+            _end_at_once(app)
     log.info("worker %s has left the group", settings.worker_id)
 
 
-def _end_at_once(error: BaseException | None) -> None:
+def _end_at_once(app: TallyApp) -> None:
     """End the process though a thread of it is inside Kafka's client: the interpreter would wait for it."""
-    log.error("%s", error or "the cluster did not answer in time: what was open is settled by it, and redone by others")
+    well = app.failure is None and app.engine.ownership.left
+    if not well:
+        log.error("%s", app.failure or "the cluster did not answer: what was open is settled by it, and redone by others")
     logging.shutdown()
-    os._exit(WorkerError.exit_code)
+    os._exit(0 if well else WorkerError.exit_code)
 
 
 async def _end(app: TallyApp, starting: asyncio.Task[None]) -> None:

@@ -90,7 +90,7 @@ RAISED = Dead("exception", "ZeroDivisionError")  # type: ignore[arg-type]  # no 
 
 def buried_if_decide_raises(record: Sent) -> Sent:
     """Give the record with what becomes of it when decide is made to raise: all that can be decoded gets as far as that."""
-    if isinstance(record.expected, Dead) and record.expected.error_class == "undecodable":
+    if isinstance(record.expected, Dead) and record.expected.error_class in {"undecodable", "envelope"}:
         return record
     event = decode(record.value)
     return msgspec.structs.replace(record, expected=RAISED) if decide_raises_for(event) else record  # type: ignore[arg-type]

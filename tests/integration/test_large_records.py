@@ -9,11 +9,13 @@ from confluent_kafka import Producer
 from connectors.reader import read_topic
 from schemas.codec import encode
 from schemas.events import OrderLine, OrderPlaced
+from schemas.partitioning import partition_of
 from schemas.topics import MAX_INPUT_BYTES
 from streams.local_broker import LocalBroker
 from tests.support.workers import Deployment
 
 GARBAGE = b"\x07" * (MAX_INPUT_BYTES - 500)
+RIGHT = partition_of("o-1", 12)
 ORDER = OrderPlaced("e-1", "o-1", 1_795_000_000_000, "shop", "c-1", "m-1", "EUR", 100, (OrderLine("sku", 1, 100),))
 
 
@@ -21,8 +23,8 @@ def test_f20_the_largest_unreadable_record_is_buried_and_its_neighbours_go_on(
     broker: LocalBroker, topics: str, tmp_path: Path
 ) -> None:
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.max.bytes": 2 * MAX_INPUT_BYTES})
-    producer.produce(f"{topics}orders", GARBAGE, b"o-1", 3)
-    producer.produce(f"{topics}orders", encode(ORDER), b"o-1", 3)
+    producer.produce(f"{topics}orders", GARBAGE, b"o-1", RIGHT)
+    producer.produce(f"{topics}orders", encode(ORDER), b"o-1", RIGHT)
     assert producer.flush(30) == 0
     with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
         worker = tally.start("w1")

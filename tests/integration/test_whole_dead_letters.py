@@ -55,7 +55,8 @@ def _order_ids(ending: str) -> Iterator[str]:
     return (order_id for order_id in ids if partition_of(order_id, PARTITIONS) == PARTITION)
 
 
-GOOD_IDS, FRAGILE_IDS = _order_ids("1"), _order_ids("7")
+GOOD_IDS, FRAGILE = _order_ids("1"), next(_order_ids("7"))
+MISMATCHED = next(_order_ids("9"))
 VALUE = encode(placed())
 
 
@@ -84,17 +85,19 @@ BAD = [
     Bad("unexpected_type", encode(captured()), r"orders does not carry PaymentCaptured"),
     Bad(
         "amount_mismatch",
-        encode(placed("mismatch", lines=(OrderLine("sku", 1, 99),))),
+        encode(placed("mismatch", order_id=MISMATCHED, lines=(OrderLine("sku", 1, 99),))),
         r"^the order's amount is not the sum of its lines$",
         error_class="rule",
         exception="amount_mismatch",
+        key=MISMATCHED.encode(),
     ),
     Bad(
         "ZeroDivisionError",
-        encode(placed("raises", order_id=next(FRAGILE_IDS))),
+        encode(placed("raises", order_id=FRAGILE)),
         r"^decide raised ZeroDivisionError: decide was made to fail$",
         error_class="exception",
         exception="ZeroDivisionError",
+        key=FRAGILE.encode(),
     ),
     Bad(
         "no_magic_byte",

@@ -129,11 +129,15 @@ class Deployment:
                 wanted[record.topic, record.partition] = record.offset + 1
 
         def done() -> bool:
-            assert self.unexpected_ends() == []
+            self._assert_no_unexpected_end()
             offsets = read_group_offsets(self.bootstrap_servers, self.group_id)
             return all(offsets.get(where, 0) >= at for where, at in wanted.items())
 
         wait_for(f"everything of {', '.join(topics)} is committed", done, deadline_s)
+
+    def _assert_no_unexpected_end(self) -> None:
+        ended = self.unexpected_ends()
+        assert not ended, "\n".join(ended)
 
     def _settled(self, topic: str) -> bool:
         name = self.prefix + topic
@@ -145,7 +149,7 @@ class Deployment:
         self.wait_consumed("revenue-deltas")
         for worker in self.alive():
             assert worker.stop() == 0, worker.text[-3000:]
-        assert self.unexpected_ends() == []
+        self._assert_no_unexpected_end()
         assert_unbroken(self.bootstrap_servers, self.prefix)
         return judge(self.bootstrap_servers, self.prefix, self.group_id, truth)
 

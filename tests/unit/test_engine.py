@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -62,9 +63,17 @@ class Cluster:
         self.judge: Callable[[Transaction], Outcome | None] = lambda _: None
         self.committed: list[Transaction] = []
         self.attempts_count = 0
+        self.returns = threading.Event()
+        self.returns.set()
+        self.successor: Cluster | None = None
+
+    def abandon(self) -> Cluster:
+        self.successor = Cluster()
+        return self.successor
 
     def commit(self, transaction: Transaction) -> Outcome:
         self.attempts_count += 1
+        self.returns.wait(30)
         said = self.outcomes.pop(0) if self.outcomes else self.judge(transaction)
         if said is not None:
             return said
@@ -222,6 +231,23 @@ def test_i8_a_task_that_restores_do_not_help_stops(tmp_path: Path) -> None:
             assert world.zero.state is TaskState.RESTORING
         await world.engine._doubt([world.zero], "nobody knows")
         assert (world.zero.state, world.zero.reason) == (TaskState.STOPPED, f"{DOUBTS_MAX} restores did not help: nobody knows")
+
+    in_world(tmp_path, script)
+
+
+def test_f06_a_producer_whose_client_does_not_return_is_left_behind_and_its_tasks_are_restored(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        world.engine.threads.stuck_after_s = 0.05
+        world.cluster.returns.clear()
+        await world.process(order(0, 100))
+        assert world.cluster.successor is not None
+        assert world.engine.aborts == {"STUCK": 1}
+        renewed = world.engine.tasks.by_input[f"{PREFIX}orders", 0]
+        assert (renewed is world.zero, renewed.state) == (False, TaskState.RESTORING), "nobody knows what it did"
+        await world.process(order(1, 7))
+        world.cluster.returns.set()
+        assert [record.topic for record in world.cluster.successor.committed[0].records].count(f"{PREFIX}order-status") == 1
+        assert world.engine.threads.stuck, "the process must not wait for the thread that was left behind"
 
     in_world(tmp_path, script)
 

@@ -324,3 +324,21 @@ def test_a_record_that_the_broker_refuses_is_an_abort_before_the_transaction_tim
     began_s = worker.now_s
     assert producer.commit(WHOLE) == Aborted(REFUSED, refused=REFUSED)
     assert worker.now_s - began_s < 10.0, "the broker ends a transaction after ten seconds, and whoever comes later is fenced"
+
+
+def test_f06_a_producer_that_is_abandoned_in_its_call_touches_nothing_once_it_returns(worker: Worker) -> None:
+    producer = worker.start()
+    successors: list[TransactionalProducer] = []
+
+    def while_it_hangs(place: str) -> None:
+        if place == "before_commit" and not successors:
+            successors.append(producer.abandon())
+
+    producer._reach = while_it_hangs
+    worker.cluster.fail("commit_transaction", [fenced(KafkaError._FENCED)])
+    assert isinstance(producer.commit(WHOLE), Unknown)
+    old, new = worker.cluster.clients
+    assert old.calls[-1] == "commit_transaction"
+    assert new.calls == ["init_transactions"]
+    assert isinstance(successors[0].commit(WHOLE), Committed)
+    assert len(worker.cluster.clients) == 2
