@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -103,4 +104,7 @@ class Questions:
                     log.warning("waiting for the cluster: %s", reason.str())
                     said = reason.str()
             self._go_on_waiting()
+            with suppress(KafkaException):
+                # The client would go on asking with the leader epochs from before a broker's restart, for minutes.
+                self._admin.list_topics(timeout=TIMEOUT_S)
             time.sleep(AGAIN_S)
