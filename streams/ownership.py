@@ -162,9 +162,9 @@ class Ownership:
             del self.running[task.stage.name][task.partition]
 
     def _check_partitions(self) -> None:
-        """Note the counts; refuse stages whose inputs and changelog differ in them: one key would live in two tasks."""
+        """Note the counts; refuse stages whose topics have others than declared: a key would be away from its state."""
         for stage in self._topology:
-            together = [topic.named(self._prefix) for topic in (*stage.reads, stage.changelog)]
+            together = {topic.named(self._prefix): topic.partitions for topic in (*stage.reads, stage.changelog)}
             dead_letters = [topic.dead_letters for topic in stage.reads if topic.dead_letters]
             others = [topic.named(self._prefix) for topic in (*stage.writes, *(BY_NAME[name] for name in dead_letters))]
             counts = self._group.partition_counts([*together, *others], self._go_on_waiting)
@@ -172,9 +172,10 @@ class Ownership:
             missing = [name for name in [*together, *others] if name not in counts]
             if missing:
                 raise CoPartitionError(f"topic {', '.join(missing)} does not exist: run `tally topics apply` first")
-            if len({counts[name] for name in together}) > 1:
+            if any(counts[name] != declared for name, declared in together.items()):
                 said = ", ".join(f"{name} has {counts[name]}" for name in together)
                 raise CoPartitionError(
-                    f"stage {stage.name} needs as many partitions in each of its topics, but {said}. One key would live in two "
-                    "tasks. Create the topics anew with equal partitions and send the events again; keys never move by themselves"
+                    f"stage {stage.name} needs {stage.changelog.partitions} partitions in each of its topics, but {said}. A key "
+                    "would live in two tasks, or away from its state. Create the topics anew with `tally topics apply` and send "
+                    "the events again; keys never move by themselves"
                 )
