@@ -9,6 +9,7 @@ from typing import Any
 import faust
 
 from agents.ports import AgentFunction, TableSpec
+from streams.agent_restarts import Supervisor
 from streams.batch import EngineBatch
 from streams.engine import Engine
 from streams.identity import Identity
@@ -122,6 +123,7 @@ def create_app(settings: Settings, topology: Topology = TOPOLOGY) -> TallyApp:
         topic_disable_leader=True,
         stream_recovery_delay=0.0,
         Agent=Agent,
+        agent_supervisor=Supervisor,
         reply_to=f"{settings.transactional_id}-replies",
     )
     runtime = AppRuntime(app, topology, settings.prefix)
