@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +18,9 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import NoCluster, SettingsError
+
+KILL_VARIABLES = ("TALLY_KILL_AT", "TALLY_KILL_AFTER_EPOCHS", "TALLY_KILL_WHEN")
+"""Not settings: they arm a kill point (``kill_points.py``)."""
 
 
 class Settings(BaseSettings):
@@ -99,8 +105,9 @@ def load_settings(**overrides: object) -> Settings:
     on the broker that the demo used, and only when none is set.
 
     Raises:
-        SettingsError: a value cannot be.
+        SettingsError: a value cannot be, or a TALLY_ variable is unknown.
     """
+    _refuse_unknown(os.environ)
     try:
         given = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
@@ -130,9 +137,45 @@ def load_cluster_settings(**overrides: object) -> Settings:
     return settings
 
 
+def variable_of(name: str) -> str:
+    """Give the environment variable of a setting."""
+    return "KAFKA_BOOTSTRAP_SERVERS" if name == "bootstrap_servers" else f"TALLY_{name.upper()}"
+
+
+def unit_of(name: str) -> str:
+    """Give the unit that stands last in a setting's name; empty for names and counts of nothing."""
+    last = name.rpartition("_")[2]
+    if last == "max":
+        return name.split("_")[-2]
+    return last if last in {"ms", "bytes", "port"} else ""
+
+
+def origin_of(name: str, settings: Settings) -> str:
+    """Say where a setting's value comes from: its variable, the local broker's context, or its default."""
+    if variable_of(name) in os.environ or (name == "bootstrap_servers" and "TALLY_BOOTSTRAP_SERVERS" in os.environ):
+        return "environment"
+    default = Settings.model_fields[name].get_default(call_default_factory=True)
+    return "default" if getattr(settings, name) == default else str(settings.context_file)
+
+
+def _refuse_unknown(environment: Iterable[str]) -> None:
+    """Refuse a variable that nothing reads: a setting that is misspelt is a setting that is not there.
+
+    Raises:
+        SettingsError: with the nearest one that there is.
+    """
+    known = {*(f"TALLY_{name.upper()}" for name in Settings.model_fields), *KILL_VARIABLES}
+    for variable in sorted(environment):
+        if variable.startswith("TALLY_") and variable not in known:
+            names = sorted(name.removeprefix("TALLY_") for name in known)
+            near = difflib.get_close_matches(variable.removeprefix("TALLY_"), names, n=1)
+            hint = f"did you mean TALLY_{near[0]}?" if near else "`tally config` shows what there is"
+            raise SettingsError(f"there is no setting {variable}; {hint}")
+
+
 def _sentence(detail: ErrorDetails) -> str:
     name = str(detail["loc"][0])
     field = Settings.model_fields.get(name)
     meaning = f" ({field.description})" if field else ""
-    variable = name if name.isupper() else f"TALLY_{name.upper()}"
+    variable = name if name.isupper() else variable_of(name)
     return f"{variable} cannot be {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}{meaning}"

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import ValidationError
 
+from streams.cli import config
+from streams.context import update_context
 from streams.errors import NoCluster, SettingsError
 from streams.settings import Settings, load_cluster_settings, load_settings
 
@@ -111,3 +114,36 @@ def test_a_value_that_cannot_be_is_refused_with_a_sentence(
 def test_a_command_that_needs_a_cluster_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(NoCluster, match="run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS"):
         load_cluster_settings(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("TALLY_EPOCH_RECORD_MAX", "there is no setting TALLY_EPOCH_RECORD_MAX; did you mean TALLY_EPOCH_RECORDS_MAX?"),
+        ("TALLY_QQQ", "there is no setting TALLY_QQQ; `tally config` shows what there is"),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_refused_and_the_nearest_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value) == said
+
+
+def test_config_shows_value_unit_and_origin_of_every_setting(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
+    monkeypatch.setenv("TALLY_EPOCH_RECORDS_MAX", "4000")
+    update_context(bare / "context.json", {"bootstrap_servers": "127.0.0.1:7", "prefix": "demo."})
+    shown = CliRunner().invoke(config.command, ["--json"])
+    assert shown.exit_code == 0, shown.output
+    rows = json.loads(shown.output)
+    assert list(rows) == list(Settings.model_fields)
+    assert (rows["epoch_records_max"]["value"], rows["epoch_records_max"]["unit"]) == (4_000, "records")
+    origins = {name: row["origin"] for name, row in rows.items()}
+    assert (origins["epoch_records_max"], origins["home"], origins["epoch_wait_ms"]) == ("environment", "environment", "default")
+    assert origins["bootstrap_servers"] == origins["prefix"] == str(bare / "context.json")
+    assert (rows["epoch_wait_ms"]["unit"], rows["block_cache_bytes"]["unit"], rows["web_port"]["unit"]) == ("ms", "bytes", "port")
+    table = CliRunner().invoke(config.command, [])
+    assert "TALLY_EPOCH_RECORDS_MAX" in table.output
+    assert "4,000" in table.output
