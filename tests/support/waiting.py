@@ -18,11 +18,3 @@ def wait_for(what: str, condition: Callable[[], Any], deadline_s: float = DEADLI
             return found
         time.sleep(0.05)
     raise AssertionError(f"after {deadline_s:.0f} s still not: {what}")
-
-
-def stays(what: str, condition: Callable[[], Any], for_s: float) -> None:
-    """Fail with ``what`` when ``condition`` is false within ``for_s``; only for what must not happen, which nothing announces."""
-    began = time.monotonic()
-    while time.monotonic() - began < for_s:
-        assert condition(), f"no longer so after {time.monotonic() - began:.1f} s: {what}"
-        time.sleep(0.05)

@@ -22,10 +22,10 @@ from connectors.verdict import Verdict
 from schemas.topics import ORDERS, PAYMENTS
 from tests.support.chains import assert_unbroken
 from tests.support.sending import Sending
-from tests.support.waiting import DEADLINE_S, stays, wait_for
+from tests.support.waiting import DEADLINE_S, wait_for
 from tests.support.worker import Worker
 
-__all__ = ["Deployment", "Worker", "stays", "wait_for"]
+__all__ = ["Deployment", "Worker", "wait_for"]
 
 ROOT = Path(__file__).parents[2]
 
