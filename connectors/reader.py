@@ -24,6 +24,7 @@ METADATA_TIMEOUT_S = 3.0
 """A topic made a moment ago may be unknown for so long."""
 LEADER_TIMEOUT_S = 20.0
 """After a broker's restart, or on a busy machine, a partition may be without its leader for so long."""
+_AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT}  # noqa: SLF001
 _MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
 STALL_TIMEOUT_S = 60.0
 """Longer than any transaction of ours can hold read_committed readers back, the broker's scan included."""
@@ -86,8 +87,8 @@ def ranges_of(bootstrap_servers: str, topic_name: str, *, committed_only: bool =
                 return _ranges(admin, partitions, level)
         except KafkaException as error:
             reason: KafkaError = error.args[0]
-            # The broker's own words settle; a broker that is not there (a code below zero) was waited for already.
-            settles = reason.code() > 0 and (passes(reason) or reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
+            # A broker that is not there was waited for already; what one that is there says may pass.
+            settles = reason.code() not in _AWAY and (passes(reason) or reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
             if not settles or time.monotonic() - began > LEADER_TIMEOUT_S:
                 raise _no_answer(bootstrap_servers, error) from error
         else:

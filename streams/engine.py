@@ -38,7 +38,7 @@ ABORTS_MAX = 10
 """Aborts of one epoch in a row; then its tasks are restored instead, which asks the cluster where they stand."""
 DOUBTS_MAX = 5
 """Times in a row that a task is restored without a commit between them; then it stops, for it will not get better by itself."""
-DRAIN_S = 5.0
+DRAIN_S = 4.0
 """How long a worker that ends waits for its agents to be done with the epoch; the client's own time is a second or two more."""
 BACK_OFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Between two attempts at an aborted epoch. The first abort is mostly somebody joining the group: no wait."""

@@ -18,7 +18,7 @@ from streams.topology import Topology
 log = logging.getLogger(__name__)
 
 LEAVE_S = 3.0
-"""For the group to be left; with the 5 s for the last epoch a worker ends within its 10 s, also when the cluster is away."""
+"""For the group to be left; with the 4 s for the last epoch a worker ends within its 10 s, also when the cluster is away."""
 
 Announce = Callable[[set[marker.TopicPartition]], Awaitable[None]]
 

@@ -74,8 +74,9 @@ class Publisher:
                     progress(done)
                 if should_stop():
                     break
-                # Polling serves the failure callbacks and is the wait of a paced run.
-                producer.poll(max(0.0, began + done / events_per_s - time.monotonic()) if events_per_s else 0.0)
+                producer.poll(0.0)  # serves the failure callbacks
+                while events_per_s and (left_s := began + done / events_per_s - time.monotonic()) > 0:
+                    producer.poll(left_s)  # comes back early with every callback
                 self._raise_failures()
             self._produce(producer, sent.topic.named(prefix), sent)
             counts[sent.topic.name] += 1

@@ -29,7 +29,7 @@ REFUSED = "Connection refused"
 def mortal(tmp_path: Path) -> Iterator[LocalBroker]:
     """A broker of this test's own, with the topics."""
     # Kafka does not let a killed broker come back before its session with the controller has ended; its own 9 s only cost time.
-    sessions = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+    sessions = {"broker.session.timeout.ms": "6000", "broker.heartbeat.interval.ms": "500"}
     with LocalBroker(tmp_path / "mortal", heap_mb=384, extra_properties=sessions) as broker:
         apply_topics(admin_client(Settings(bootstrap_servers=broker.bootstrap_servers, prefix=PREFIX)), TOPICS, PREFIX)
         yield broker
