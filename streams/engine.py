@@ -70,6 +70,7 @@ class Engine:
         self.barrier = Barrier(_now_ms)
         self.ownership = Ownership(topology, settings.prefix, self.threads)
         self.tasks = self.ownership.tasks
+        self._admission = Admission(settings.future_max_ms, self.ownership.partition_counts)
         self.tables: dict[str, list[EngineTable[Any]]] = {
             stage.name: [EngineTable(spec, self.ownership.running[stage.name], self.barrier.holds) for spec in stage.keeps]
             for stage in topology
@@ -161,8 +162,7 @@ class Engine:
         await self.ownership.follow(polled, self.announce)
         if polled.changes:
             await self._synchronise()
-        admission = Admission(settings.future_max_ms, self.ownership.partition_counts)
-        epoch = Epoch.collect(self.epochs_count + 1, polled.messages, self.tasks, settings.prefix, admission)
+        epoch = Epoch.collect(self.epochs_count + 1, polled.messages, self.tasks, settings.prefix, self._admission)
         if epoch.records_count:
             self._kill_point.reach("after_poll", self.epochs_count, epoch.records_count)
         elif not polled.messages and time.monotonic() - self._looked_s > settings.idle_commit_ms / 1000:

@@ -73,6 +73,7 @@ class Consumer(FaustConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._assigned: set[TP] = set()
+        self._plain: set[int] = set()
         self._failed_plain: dict[int, AgentFailedError] = {}
 
     @property
@@ -123,6 +124,7 @@ class Consumer(FaustConsumer):
         self._forget_acked()
         self._failed_plain = {}
         messages = [self._message(record, record.value(), record.key()) for _, record in records]
+        self._plain = {id(message) for message in messages}
         for message in messages:
             await self.callback(message)
         idle = {topic: self._never_read(topic) for topic in {message.topic for message in messages}}
@@ -135,7 +137,7 @@ class Consumer(FaustConsumer):
                     raise WorkerError(f"records are in agents' hands {AFTER_FAILURE_S:.0f} s after one has failed: starting anew")
             self._waiting_for_ack = asyncio.get_running_loop().create_future()
             await asyncio.wait({self._waiting_for_ack}, timeout=ACK_LOOK_S)
-        failures, self._failed_plain = self._failed_plain, {}
+        failures, self._failed_plain, self._plain = self._failed_plain, {}, set()
         for failure in failures.values():
             raise failure
 
@@ -174,7 +176,7 @@ class Consumer(FaustConsumer):
         agent, event = current_agent(), current_event()
         name = "?" if agent is None else agent.name
         self.engine.barrier.agent_failed(name, exc)
-        if event is not None:
+        if event is not None and id(event.message) in self._plain:
             # Its own acknowledgement may come late, from the garbage collector: it holds what was raised.
             self._failed_plain[id(event.message)] = AgentFailedError(name, exc)
 
