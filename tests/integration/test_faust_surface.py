@@ -45,6 +45,15 @@ def test_faust_agents_on_plain_topics_answer_beside_the_stages(broker: LocalBrok
     assert verdict.exact, verdict.headline()
 
 
+def test_i8_a_question_on_which_an_agent_raises_once_is_delivered_again_and_answered_once(deployment: Deployment) -> None:
+    worker = deployment.start("w1", SURFACE)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    assert page(worker, "/square/13") == 169
+    assert worker.text.count("agent squares: ZeroDivisionError: once") == 1
+    assert page(worker, "/seen") == {"seen": {"squares": 2}, "sunk": [169]}
+    assert worker.stop() == 0, worker.text[-3000:]
+
+
 @pytest.mark.parametrize("how", ["ask", "send"])
 def test_i9_an_agent_that_waits_for_its_own_epoch_is_refused_with_a_sentence(deployment: Deployment, how: str) -> None:
     worker = deployment.start("w1", SURFACE)

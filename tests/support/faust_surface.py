@@ -11,6 +11,9 @@ import faust
 from agents.settlement import agent as settlement
 from streams.topology import TOPOLOGY
 
+FAILS_ONCE = 13
+"""The first number of a worker, if it is this one, makes its agent raise."""
+
 
 class Number(faust.Record):
     """What goes over the plain topics."""
@@ -39,6 +42,8 @@ class Surface:
     async def _squares(self, stream: Any) -> Any:
         async for number in stream:
             self.seen["squares"] += 1
+            if number.amount == FAILS_ONCE and self.seen["squares"] == 1:
+                raise ZeroDivisionError("once")
             yield number.amount**2
 
     async def _parities(self, stream: Any) -> None:
