@@ -18,7 +18,9 @@ class Decision(Generic[S_co]):
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Seen before: dropped and counted."""
+    """Seen before: dropped and counted; ``other_content``: under an id that came with other content, counted apart."""
+
+    other_content: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +32,4 @@ class Rejected:
 
 
 DUPLICATE = Duplicate()
+OTHER_CONTENT = Duplicate(other_content=True)

@@ -29,6 +29,17 @@ class TableSpec(Generic[S]):
     version: int = 1
 
 
+DAY_MS = 24 * 60 * 60 * 1_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a deployment sets of the rules. Both are in event time."""
+
+    dedup_horizon_ms: int = 7 * DAY_MS
+    waiting_max_ms: int = DAY_MS
+
+
 class Row(Protocol):
     """One decoded record of a batch."""
 
@@ -49,15 +60,18 @@ class Batch(Protocol):
         """What could be decoded; what could not is a dead letter already."""
 
     def attempt(
-        self, row: Row, decide: Callable[[Any, Any], Decision[S] | Duplicate | Rejected], state: S | None
+        self, row: Row, decide: Callable[..., Decision[S] | Duplicate | Rejected], state: S | None, *facts: Any
     ) -> Decision[S] | None:
-        """Run ``decide(state, row.event)`` and count the outcome; None: a duplicate or a dead letter, nothing to keep."""
+        """Run ``decide(state, row.event, *facts)`` and count the outcome; None: a duplicate or a dead letter, nothing to keep."""
 
     def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
         """Write a record in this epoch's transaction; without ``partition`` murmur2 of the key decides."""
 
     def count(self, partition: int, name: str, amount: int) -> None:
         """Add to a running counter of the task; it is committed with the epoch."""
+
+    def counter(self, partition: int, name: str) -> int:
+        """Give a running counter of the task as of the last commit; 0 if it was never added to."""
 
 
 class Table(Protocol[S]):
@@ -69,6 +83,9 @@ class Table(Protocol[S]):
     def put_many(self, rows: Mapping[Slot, S | None]) -> None:
         """Write rows in this epoch; None deletes."""
 
+    def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
+        """Give up to ``keys_max`` keys of one task that sort below ``bound``, smallest first, as :meth:`get_many` sees them."""
+
 
 Stream: TypeAlias = AsyncIterator[Batch]
 AgentFunction: TypeAlias = Callable[[Stream], Coroutine[Any, Any, None]]
@@ -76,6 +93,10 @@ AgentFunction: TypeAlias = Callable[[Stream], Coroutine[Any, Any, None]]
 
 class Runtime(Protocol):
     """Where an agent is declared."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the deployment sets of the rules."""
 
     def table(self, spec: TableSpec[S]) -> Table[S]:
         """Give the table; the stage in ``streams/topology.py`` must declare it."""

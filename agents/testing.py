@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from agents.outcomes import Decision, Duplicate, Rejected
-from agents.ports import AgentFunction, Row, Runtime, Slot, TableSpec
+from agents.ports import AgentFunction, Limits, Row, Runtime, Slot, TableSpec
 from schemas.codec import encode
 from schemas.events import Record
 from schemas.partitioning import partition_of
@@ -95,6 +96,12 @@ class MemoryTable(Generic[S]):
         """Write rows in this epoch; None deletes."""
         self._pending.update(rows)
 
+    def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
+        """Give up to ``keys_max`` keys of one task that sort below ``bound``, smallest first."""
+        below = [slot for slot in self._committed.keys() | self._pending.keys() if slot[0] == partition and slot[1] < bound]
+        there = [slot[1] for slot in below if self._pending.get(slot, True) is not None]
+        return sorted(there)[:keys_max]
+
     def commit(self) -> None:
         """Keep what the epoch wrote."""
         for slot, row in self._pending.items():
@@ -121,8 +128,11 @@ class MemoryTable(Generic[S]):
 class MemoryBatch:
     """Implements :class:`agents.ports.Batch`; what it collects counts only once it is committed."""
 
-    def __init__(self, events: Iterable[tuple[int, Any]]) -> None:
+    def __init__(
+        self, events: Iterable[tuple[int, Any]], committed: Mapping[int, Mapping[str, int]] = MappingProxyType({})
+    ) -> None:
         self._rows = [MemoryRow(partition, event) for partition, event in events]
+        self._committed = committed
         self.begin()
 
     def begin(self) -> None:
@@ -139,11 +149,11 @@ class MemoryBatch:
         return self._rows
 
     def attempt(
-        self, row: Row, decide: Callable[[Any, Any], Decision[S] | Duplicate | Rejected], state: S | None
+        self, row: Row, decide: Callable[..., Decision[S] | Duplicate | Rejected], state: S | None, *facts: Any
     ) -> Decision[S] | None:
         """Run ``decide`` and count the outcome; None: a duplicate or a dead letter."""
         try:
-            outcome = decide(state, row.event)
+            outcome = decide(state, row.event, *facts)
         except Exception as error:  # noqa: BLE001 - I8: the record is buried with the reason, its neighbours go on
             self._bury(row, "exception", type(error).__name__, f"decide raised {type(error).__name__}: {error}")
             return None
@@ -154,6 +164,8 @@ class MemoryBatch:
             self._bury(row, "rule", outcome.reason, outcome.detail)
         else:
             self.count(row.partition, "duplicates", 1)
+            if outcome.other_content:
+                self.count(row.partition, "duplicates|other_content", 1)
         return None
 
     def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
@@ -170,6 +182,10 @@ class MemoryBatch:
         """Add to a running counter of the partition."""
         self.counters[partition][name] += amount
 
+    def counter(self, partition: int, name: str) -> int:
+        """Give a running counter of the partition as of the last commit; 0 if it was never added to."""
+        return self._committed.get(partition, {}).get(name, 0)
+
     def _bury(self, row: Row, error_class: str, reason: str, detail: str) -> None:
         self.dead_letters.append(DeadLetter(row.partition, row.event, error_class, reason, detail))
         self.count(row.partition, "dead", 1)
@@ -179,7 +195,8 @@ class MemoryBatch:
 class MemoryRuntime:
     """Implements :class:`agents.ports.Runtime`; ``world`` holds everything committed so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        self.limits = limits
         self.world = MemoryWorld()
         self._tables: dict[str, MemoryTable[Any]] = {}
         self._agents: dict[str, AgentFunction] = {}
@@ -218,7 +235,7 @@ class MemoryRuntime:
         if len(self._agents) != 1:
             raise ValueError(f"run takes one agent at a time, and {declare.__module__} declares {sorted(self._agents) or 'none'}")
         (function,) = self._agents.values()
-        to_run = [MemoryBatch(events) for events in batches]
+        to_run = [MemoryBatch(events, self.world.counters) for events in batches]
         committed: list[MemoryBatch] = []
         _drive(function(self._stream(to_run, redo, committed)))
         if len(committed) < len(to_run):

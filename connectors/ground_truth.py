@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from connectors.sources.sent import Applied, Dead, DeadOrUnmatched, Duplicate, Plan
+from connectors.sources.sent import OTHER_CONTENT, Applied, Dead, DeadOrUnmatched, Duplicate, Plan, Unmatched
 from schemas import codec, events
 from schemas.topics import Topic
 
@@ -27,15 +27,20 @@ Identity: TypeAlias = tuple[Topic, bytes | None, bytes | None]
 
 @dataclass(frozen=True)
 class Truth:
-    """The right answer. ``racing`` are records that may be dead letters or unmatched rows: one of both, once."""
+    """The right answer. ``racing`` are records that may be dead letters or unmatched rows: one of both, once.
+
+    ``unmatched`` are rows, once each. Neither is in the counts and sums.
+    """
 
     order_status: dict[str, events.OrderStatus]
     revenue: dict[RowId, Counter[str]]
     dead_letters: dict[Identity, tuple[Dead, ...]]
     racing: dict[Identity, DeadOrUnmatched]
+    unmatched: dict[Identity, Unmatched]
     sent_count: int
     applied_count: int
     duplicates_count: int
+    other_content_count: int
     dead_count: int
     accepted: Money
     waiting: Money
@@ -51,6 +56,8 @@ def truth_of(plan: Plan) -> Truth:
     counts: Counter[type] = Counter()
     dead_letters: dict[Identity, tuple[Dead, ...]] = {}
     racing: dict[Identity, DeadOrUnmatched] = {}
+    unmatched: dict[Identity, Unmatched] = {}
+    other_content_count = 0
     applied: defaultdict[str, list[events.Record]] = defaultdict(list)
     for sent in plan.sent:
         counts[type(sent.expected)] += 1
@@ -62,12 +69,16 @@ def truth_of(plan: Plan) -> Truth:
             dead_letters[identity] = (*dead_letters.get(identity, ()), sent.expected)
         elif isinstance(sent.expected, DeadOrUnmatched):
             racing[identity] = sent.expected
+        elif isinstance(sent.expected, Unmatched):
+            unmatched[identity] = sent.expected
+        else:
+            other_content_count += sent.expected == OTHER_CONTENT
     tables = _Tables({}, defaultdict(Counter), Counter(), Counter())
     for of_order in applied.values():
         tables.add(of_order)
     return Truth(
-        tables.order_status, dict(tables.revenue), dead_letters, racing,
-        len(plan.sent), counts[Applied], counts[Duplicate], counts[Dead], +tables.accepted, +tables.waiting,
+        tables.order_status, dict(tables.revenue), dead_letters, racing, unmatched,
+        len(plan.sent), counts[Applied], counts[Duplicate], other_content_count, counts[Dead], +tables.accepted, +tables.waiting,
     )  # fmt: skip
 
 

@@ -135,11 +135,11 @@ class EngineBatch:
         return self._records.columns
 
     def attempt(
-        self, row: Row, decide: Callable[[Any, Any], Decision[S] | Duplicate | Rejected], state: S | None
+        self, row: Row, decide: Callable[..., Decision[S] | Duplicate | Rejected], state: S | None, *facts: Any
     ) -> Decision[S] | None:
         """Run ``decide`` and count the outcome; None: a duplicate or a dead letter."""
         try:
-            outcome = decide(state, row.event)
+            outcome = decide(state, row.event, *facts)
         except Exception as error:  # noqa: BLE001 - I8: the record is buried with the reason, its neighbours go on
             cause = Cause("exception", type(error).__name__, f"decide raised {type(error).__name__}: {error}", error)
             self._bury(row.message, cause)  # type: ignore[attr-defined]
@@ -147,10 +147,12 @@ class EngineBatch:
         if type(outcome) is Decision:
             self._effects.count(self.tasks[row.partition], "applied", 1)
             return outcome
-        if isinstance(outcome, Rejected):
-            self._bury(row.message, Cause("rule", outcome.reason, outcome.detail))  # type: ignore[attr-defined]
-        else:
+        if isinstance(outcome, Duplicate):
             self._effects.count(self.tasks[row.partition], "duplicates", 1)
+            if outcome.other_content:
+                self._effects.count(self.tasks[row.partition], "duplicates|other_content", 1)
+        elif isinstance(outcome, Rejected):
+            self._bury(row.message, Cause("rule", outcome.reason, outcome.detail))  # type: ignore[attr-defined]
         return None
 
     def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
@@ -160,6 +162,10 @@ class EngineBatch:
     def count(self, partition: int, name: str, amount: int) -> None:
         """Add to a running counter of the task."""
         self._effects.count(self.tasks[partition], name, amount)
+
+    def counter(self, partition: int, name: str) -> int:
+        """Give a running counter of the task as of the last commit; 0 if it was never added to."""
+        return self.tasks[partition].counters.get(name, 0)
 
     def _bury(self, message: Message, cause: Cause) -> None:
         topic = self._records.topics[message.topic() or ""]

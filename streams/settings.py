@@ -17,6 +17,7 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agents.ports import Limits
 from streams.errors import NoCluster, SettingsError
 
 KILL_VARIABLES = ("TALLY_KILL_AT", "TALLY_KILL_AFTER_EPOCHS", "TALLY_KILL_WHEN")
@@ -64,6 +65,12 @@ class Settings(BaseSettings):
     )
     future_max_ms: int = Field(
         default=600_000, ge=0, description="how far an event may be ahead of the broker's clock: more than clocks differ"
+    )
+    dedup_horizon_ms: int = Field(
+        default=Limits().dedup_horizon_ms, ge=1, description="an event this much older than its partition's newest is never new"
+    )
+    waiting_max_ms: int = Field(
+        default=Limits().waiting_max_ms, ge=1, description="event time after which a payment without its order is given up"
     )
     redo_attempts_max: int = Field(
         default=3, ge=1, description="failures of an agent on the same records before they are tried task by task"

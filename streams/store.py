@@ -7,11 +7,21 @@ store may be behind the committed changelog, and is never ahead of it (invariant
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from rocksdict import BlockBasedOptions, Cache, ColumnFamily, Options, Rdict, WriteBatch, WriteBufferManager, WriteOptions
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    ColumnFamily,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
 
 _STANDS_FOR = b"stands-for"
 
@@ -68,6 +78,12 @@ class Store:
         """Give the value of each key, None where there is none."""
         found: list[bytes | None] = self._families[table].get(keys)  # type: ignore[assignment, arg-type]
         return found
+
+    def keys_below(self, table: str, bound: bytes) -> Iterator[bytes]:
+        """Give the keys that sort below ``bound``, smallest first."""
+        until = ReadOptions()
+        until.set_iterate_upper_bound(bound)
+        yield from self._families[table].keys(read_opt=until)
 
     def apply(self, changes: Changes, stands_for: StandsFor) -> None:
         """Write changes and what the store stands for afterwards as one batch: both or neither survive."""

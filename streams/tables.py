@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -55,6 +57,15 @@ class EngineTable(Generic[S]):
         if not self._in_epoch():
             raise RuntimeError(f"table {self.spec.name} is written outside an epoch: only an agent with a batch in hand may")
         self._pending.update(rows)
+
+    def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
+        """Give up to ``keys_max`` keys of one task that sort below ``bound``, smallest first, as :meth:`get_many` sees them."""
+        pending = {key: row for (where, key), row in self._pending.items() if where == partition and key < bound}
+        store = self._tasks[partition].store
+        assert store is not None  # noqa: S101 - only running tasks have records
+        stored = (key for key in store.keys_below(self.spec.name, bound) if key not in pending)
+        written = sorted(key for key, row in pending.items() if row is not None)
+        return list(islice(merge(stored, written), keys_max))
 
     def forget(self) -> None:
         """Throw away what the epoch wrote."""

@@ -21,7 +21,7 @@ from agents.ports import Runtime, TableSpec
 from agents.revenue import agent as revenue
 from agents.revenue.state import REVENUE_1M
 from agents.settlement import agent as settlement
-from agents.settlement.state import ORDER_STATE
+from agents.settlement.state import DEADLINES, ORDER_STATE
 from schemas import topics
 from schemas.topics import Topic
 
@@ -44,7 +44,7 @@ TOPOLOGY: Topology = (
     Stage(
         name="settlement",
         reads=(topics.ORDERS, topics.PAYMENTS),
-        keeps=(ORDER_STATE,),
+        keeps=(ORDER_STATE, DEADLINES),
         changelog=topics.SETTLEMENT_CHANGELOG,
         writes=(topics.ORDER_STATUS, topics.REVENUE_DELTAS, topics.UNMATCHED_PAYMENTS),
         declare=settlement.declare,

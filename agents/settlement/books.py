@@ -10,15 +10,20 @@ from collections import Counter
 from collections.abc import Iterator
 
 from agents.outcomes import Decision
-from agents.settlement.decide import Movement
+from agents.settlement.booking import Movement
 from agents.settlement.state import OrderState
 from schemas.events import Event, OrderPlaced, PaymentCaptured, PaymentRefunded, UnmatchedPayment
 
 MEASURE_OF = {"PaymentCaptured": "captured_minor", "PaymentRefunded": "refunded_minor"}
 
 
-def entries(before: OrderState | None, event: Event, decision: Decision[OrderState]) -> Iterator[tuple[str, str, str, int]]:
-    """Give ``(account, currency, measure, amount)`` for one applied event; amounts in minor units, or counts."""
+def entries(
+    before: OrderState | None, event: Event | None, decision: Decision[OrderState]
+) -> Iterator[tuple[str, str, str, int]]:
+    """Give ``(account, currency, measure, amount)`` for one applied event, or for one order that time passed over (None).
+
+    Amounts are in minor units, or counts.
+    """
     if isinstance(event, OrderPlaced):
         yield "accepted", event.currency, "orders_count", 1
         yield "accepted", event.currency, "gross_minor", event.amount_minor
@@ -49,8 +54,8 @@ class Books:
     def __init__(self) -> None:
         self._sums: Counter[tuple[int, str, str, str]] = Counter()
 
-    def add(self, partition: int, before: OrderState | None, event: Event, decision: Decision[OrderState]) -> None:
-        """Enter one applied event."""
+    def add(self, partition: int, before: OrderState | None, event: Event | None, decision: Decision[OrderState]) -> None:
+        """Enter one applied event, or what time did to an order."""
         for account, currency, measure, amount in entries(before, event, decision):
             self._sums[partition, account, currency, measure] += amount
 

@@ -5,15 +5,17 @@ Read top to bottom: :func:`decide`, the rules in the order in which they are ask
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
-from hashlib import blake2b
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
+from zlib import crc32
 
 import msgspec
 from msgspec.structs import replace
 
-from agents.outcomes import DUPLICATE, Decision, Duplicate, Rejected
-from agents.settlement.state import Capture, OrderState, Placed
+from agents.outcomes import DUPLICATE, OTHER_CONTENT, Decision, Duplicate, Rejected
+from agents.settlement.booking import Movement, book, capture_of, fingerprint, waiting_capture_of, with_item
+from agents.settlement.state import OrderState
 from schemas.currencies import DECIMALS
 from schemas.events import (
     Event,
@@ -25,7 +27,6 @@ from schemas.events import (
     UnmatchedPayment,
 )
 
-MINUTE_MS = 60_000
 MAX_EVENTS_PER_ORDER = 1_000
 """Events of one order that are told apart; with ids at their longest, of four bytes a character, its state is 3.1 MB."""
 MAX_ID_CHARACTERS = 128
@@ -38,35 +39,43 @@ LAST_TIME_MS = 253_402_300_799_000
 """The end of the year 9999: after it a time has no four-digit year."""
 
 NEW_ORDER = OrderState()
-_T = TypeVar("_T")
+_packed = msgspec.msgpack.Encoder().encode
 
 
-class Movement(NamedTuple):
-    """An amount to add to one measure of one merchant's minute."""
+class Times(NamedTuple):
+    """What time it is in the events, as two limits in milliseconds that move on with it; 0 while nothing is known.
 
-    merchant_id: str
-    currency: str
-    window_start_ms: int
-    measure: str
-    amount: int
+    What occurred before ``oldest_ms`` is too old to tell whether it is new; money that waits since before
+    ``give_up_ms`` is given up.
+    """
+
+    oldest_ms: int = 0
+    give_up_ms: int = 0
 
 
-def decide(state: OrderState | None, event: Event) -> Decision[OrderState] | Duplicate | Rejected:
+TIMELESS = Times()
+
+
+def decide(state: OrderState | None, event: Event, times: Times = TIMELESS) -> Decision[OrderState] | Duplicate | Rejected:
     """Give what ``event`` does to the order: ``outputs`` are :class:`Movement` and ``UnmatchedPayment`` values."""
     order = state or NEW_ORDER
-    if event.event_id in order.seen or _repeats_the_order(order, event):
+    content = _content_seen(order, event.event_id)
+    if content is not None:
+        return DUPLICATE if content == _content(event) else OTHER_CONTENT
+    if _repeats_the_order(order, event):
         return DUPLICATE
+    order, given_up = give_up_waiting(order, times.give_up_ms)
     for rule in RULES[type(event)]:
-        if rule.is_broken(order, event):
+        if rule.is_broken(order, event, times):
             return Rejected(rule.reason, rule.meaning)
-    order = replace(order, seen=_with(order.seen, event.event_id))
+    order = replace(order, seen=with_item(order.seen, (event.event_id, _content(event))))
     if _must_wait(order, event):
-        return Decision(replace(order, waiting=_with(order.waiting, event, key=_waiting_order)))
-    order, movements = _book(order, event)
+        return Decision(replace(order, waiting=with_item(order.waiting, event, key=_waiting_order)), given_up)
+    order, movements = book(order, event)
     if not order.waiting:
-        return Decision(order, movements)
-    order, outputs = _book_what_waited(order)
-    return Decision(order, movements + outputs)
+        return Decision(order, given_up + movements)
+    order, outputs = _book_what_waited(order, times)
+    return Decision(order, given_up + movements + outputs)
 
 
 # Rules, in the order in which they are asked; the first that is broken names the reason.
@@ -78,10 +87,10 @@ class Rule(NamedTuple):
     reason: str
     meaning: str
     concerns: tuple[type, ...]
-    is_broken: Callable[[OrderState, Event], bool]
+    is_broken: Callable[[OrderState, Event, Times], bool]
 
 
-def _bad_id(_: OrderState, event: Event) -> bool:
+def _bad_id(_: OrderState, event: Event, _times: Times) -> bool:
     ids: tuple[str, ...] = (event.event_id, event.order_id, event.source)
     match event:
         case OrderPlaced():
@@ -94,60 +103,64 @@ def _bad_id(_: OrderState, event: Event) -> bool:
     return min(lengths) == 0 or max(lengths) > MAX_ID_CHARACTERS
 
 
-def _bad_time(_: OrderState, event: Event) -> bool:
+def _bad_time(_: OrderState, event: Event, _times: Times) -> bool:
     return not FIRST_TIME_MS <= event.occurred_at_ms <= LAST_TIME_MS
 
 
-def _order_full(order: OrderState, _: Event) -> bool:
+def _beyond_horizon(_: OrderState, event: Event, times: Times) -> bool:
+    return event.occurred_at_ms < times.oldest_ms
+
+
+def _order_full(order: OrderState, _: Event, _times: Times) -> bool:
     return len(order.seen) >= MAX_EVENTS_PER_ORDER
 
 
-def _amount_not_positive(_: OrderState, event: Event) -> bool:
+def _amount_not_positive(_: OrderState, event: Event, _times: Times) -> bool:
     if isinstance(event, OrderPlaced) and any(line.quantity <= 0 or line.unit_price_minor < 0 for line in event.lines):
         return True
     return not isinstance(event, OrderCancelled) and event.amount_minor <= 0
 
 
-def _amount_too_large(_: OrderState, event: Event) -> bool:
+def _amount_too_large(_: OrderState, event: Event, _times: Times) -> bool:
     return not isinstance(event, OrderCancelled) and event.amount_minor > MAX_AMOUNT_MINOR
 
 
-def _unknown_currency(_: OrderState, event: Event) -> bool:
+def _unknown_currency(_: OrderState, event: Event, _times: Times) -> bool:
     return not isinstance(event, OrderCancelled) and event.currency not in DECIMALS
 
 
-def _amount_mismatch(_: OrderState, event: Event) -> bool:
+def _amount_mismatch(_: OrderState, event: Event, _times: Times) -> bool:
     return isinstance(event, OrderPlaced) and event.amount_minor != sum(
         line.quantity * line.unit_price_minor for line in event.lines
     )
 
 
-def _order_already_placed(order: OrderState, _: Event) -> bool:
+def _order_already_placed(order: OrderState, _: Event, _times: Times) -> bool:
     return order.placed is not None
 
 
-def _currency_mismatch(order: OrderState, event: Event) -> bool:
+def _currency_mismatch(order: OrderState, event: Event, _times: Times) -> bool:
     return order.placed is not None and getattr(event, "currency", None) != order.placed.currency
 
 
-def _payment_already_captured(order: OrderState, event: Event) -> bool:
-    return _capture_of(order, event) is not None or _waiting_capture_of(order, event) is not None
+def _payment_already_captured(order: OrderState, event: Event, _times: Times) -> bool:
+    return capture_of(order, event) is not None or waiting_capture_of(order, event) is not None
 
 
-def _refund_already_booked(order: OrderState, event: Event) -> bool:
+def _refund_already_booked(order: OrderState, event: Event, _times: Times) -> bool:
     refund_id = getattr(event, "refund_id", None)
     return any(refund_id in capture.refund_ids for capture in order.captures) or any(
         isinstance(other, PaymentRefunded) and other.refund_id == refund_id for other in order.waiting
     )
 
 
-def _refund_exceeds_capture(order: OrderState, event: Event) -> bool:
+def _refund_exceeds_capture(order: OrderState, event: Event, _times: Times) -> bool:
     if not isinstance(event, PaymentRefunded):
         return False
-    booked = _capture_of(order, event)
+    booked = capture_of(order, event)
     if booked is not None:
         return event.amount_minor > booked.refundable_minor
-    waiting = _waiting_capture_of(order, event)
+    waiting = waiting_capture_of(order, event)
     if waiting is None:
         return False
     promised = sum(
@@ -158,17 +171,19 @@ def _refund_exceeds_capture(order: OrderState, event: Event) -> bool:
     return event.amount_minor > waiting.amount_minor - promised
 
 
-def _already_cancelled(order: OrderState, _: Event) -> bool:
+def _already_cancelled(order: OrderState, _: Event, _times: Times) -> bool:
     return order.cancelled_at_ms is not None or any(isinstance(other, OrderCancelled) for other in order.waiting)
 
 
 _PAYMENTS = (PaymentCaptured, PaymentFailed, PaymentRefunded)
 _MONEY = (OrderPlaced, *_PAYMENTS)
 _ALL = (*_MONEY, OrderCancelled)
+_ORDERS = (OrderPlaced, OrderCancelled)
 
 RULE_BOOK: tuple[Rule, ...] = (
     Rule("bad_id", f"an id is empty or longer than {MAX_ID_CHARACTERS} characters", _ALL, _bad_id),
     Rule("bad_time", "occurred_at is before the year 2000 or after 9999", _ALL, _bad_time),
+    Rule("beyond_horizon", "so old that what is known cannot tell whether it is new", _ALL, _beyond_horizon),
     Rule("order_full", f"the order has {MAX_EVENTS_PER_ORDER} events already", _ALL, _order_full),
     Rule("amount_not_positive", "an amount or a quantity is not positive", _MONEY, _amount_not_positive),
     Rule("amount_too_large", f"the amount is above {MAX_AMOUNT_MINOR} minor units", _MONEY, _amount_too_large),
@@ -192,29 +207,47 @@ RULES: dict[type, tuple[Rule, ...]] = {
 def _must_wait(order: OrderState, event: Event) -> bool:
     if isinstance(event, OrderPlaced):
         return False
-    return order.placed is None or (isinstance(event, PaymentRefunded) and _capture_of(order, event) is None)
+    return order.placed is None or (isinstance(event, PaymentRefunded) and capture_of(order, event) is None)
 
 
 def _waiting_order(event: Event) -> tuple[int, str]:
     return event.occurred_at_ms, event.event_id
 
 
-def _book_what_waited(order: OrderState) -> tuple[OrderState, tuple[Movement | UnmatchedPayment, ...]]:
+def _book_what_waited(order: OrderState, times: Times) -> tuple[OrderState, tuple[Movement | UnmatchedPayment, ...]]:
     """Book everything that no longer has to wait, oldest first; what proves invalid leaves as unmatched."""
     outputs: tuple[Movement | UnmatchedPayment, ...] = ()
     while ready := next((event for event in order.waiting if not _must_wait(order, event)), None):
         order = replace(order, waiting=tuple(event for event in order.waiting if event is not ready))
-        broken = next((rule for rule in RULES[type(ready)] if rule.reason in _STATE_RULES and rule.is_broken(order, ready)), None)
+        rules = (rule for rule in RULES[type(ready)] if rule.reason in _STATE_RULES)
+        broken = next((rule for rule in rules if rule.is_broken(order, ready, times)), None)
         if broken is None:
-            order, movements = _book(order, ready)
+            order, movements = book(order, ready)
             outputs += movements
-        elif not isinstance(ready, OrderPlaced | OrderCancelled):
+        elif not isinstance(ready, _ORDERS):
             outputs += (_unmatched(ready, broken.reason),)
     return order, outputs
 
 
+WAITED_TOO_LONG = "waited_too_long"
+"""The reason of what is given up. The event stays known: what was given up is never booked by a repeat of it."""
 _STATE_RULES = {"currency_mismatch", "payment_already_captured", "refund_already_booked", "refund_exceeds_capture"}
 """The rules that what came later can break; the others were asked when the event came."""
+
+
+def give_up_waiting(order: OrderState, give_up_ms: int) -> tuple[OrderState, tuple[UnmatchedPayment, ...]]:
+    """Give the order without the money that waits since before ``give_up_ms``, and a row for each payment that so leaves."""
+    since_ms = waits_since_ms(order)
+    if since_ms is None or since_ms >= give_up_ms:
+        return order, ()
+    gone = [event for event in order.waiting if not isinstance(event, _ORDERS) and event.occurred_at_ms < give_up_ms]
+    left = tuple(event for event in order.waiting if event not in gone)
+    return replace(order, waiting=left), tuple(_unmatched(event, WAITED_TOO_LONG) for event in gone)
+
+
+def waits_since_ms(order: OrderState) -> int | None:
+    """Give the time of the oldest payment event that waits; a cancellation moves no money and may wait for ever."""
+    return next((event.occurred_at_ms for event in order.waiting if not isinstance(event, _ORDERS)), None)
 
 
 def _unmatched(event: PaymentCaptured | PaymentFailed | PaymentRefunded, reason: str) -> UnmatchedPayment:
@@ -230,80 +263,22 @@ def _unmatched(event: PaymentCaptured | PaymentFailed | PaymentRefunded, reason:
     )
 
 
-# What is booked: the state it leaves, and the money it moves.
+# What was seen before.
 
 
-def _book(order: OrderState, event: Event) -> tuple[OrderState, tuple[Movement, ...]]:
-    """Book one valid event whose order (and capture) is there."""
-    order = replace(order, booked_count=order.booked_count + 1, updated_at_ms=max(order.updated_at_ms, event.occurred_at_ms))
-    match event:
-        case OrderPlaced():
-            order = replace(order, placed=_placed(event))
-            return order, (_move(order, event, "orders_count", 1), _move(order, event, "gross_minor", event.amount_minor))
-        case PaymentCaptured():
-            captures = _with(order.captures, Capture(event.payment_id, event.amount_minor), key=_capture_order)
-            return replace(order, captures=captures), (_move(order, event, "captured_minor", event.amount_minor),)
-        case PaymentRefunded():
-            captures = tuple(_refunded(c, event) if c.payment_id == event.payment_id else c for c in order.captures)
-            return replace(order, captures=captures), (_move(order, event, "refunded_minor", event.amount_minor),)
-        case PaymentFailed():
-            return replace(order, failures_count=order.failures_count + 1), ()
-        case OrderCancelled():
-            assert order.placed is not None  # noqa: S101 - _must_wait
-            cancelled = _move(order, event, "cancelled_minor", order.placed.amount_minor)
-            return replace(order, cancelled_at_ms=event.occurred_at_ms), (cancelled,)
+def _content(event: Event) -> int:
+    """Give four bytes that stand for the whole event: enough to count repeats that differ, and nothing is decided by it."""
+    return crc32(_packed(event))
 
 
-def _move(order: OrderState, event: Event, measure: str, amount: int) -> Movement:
-    """Money moves in the minute of the later of its event and its order: no minute has a capture before its order."""
-    placed = order.placed
-    assert placed is not None  # noqa: S101 - _must_wait
-    time_ms = max(event.occurred_at_ms, placed.occurred_at_ms)
-    return Movement(placed.merchant_id, placed.currency, time_ms - time_ms % MINUTE_MS, measure, amount)
-
-
-def _placed(event: OrderPlaced) -> Placed:
-    return Placed(
-        event.merchant_id, event.customer_id, event.currency, event.amount_minor, event.occurred_at_ms, _fingerprint(event)
-    )
-
-
-def _fingerprint(event: OrderPlaced) -> bytes:
-    """Give eight bytes that stand for the content of an order: all of it but who sent it, and under which event id."""
-    content = (event.merchant_id, event.customer_id, event.currency, event.amount_minor, event.occurred_at_ms, event.lines)
-    return blake2b(msgspec.msgpack.encode(content), digest_size=8).digest()
+def _content_seen(order: OrderState, event_id: str) -> int | None:
+    """Give what stands for the event that came under this id; None when none did."""
+    place = bisect_left(order.seen, (event_id,))  # a shorter tuple sorts before a longer one that begins with it
+    if place < len(order.seen) and order.seen[place][0] == event_id:
+        return order.seen[place][1]
+    return None
 
 
 def _repeats_the_order(order: OrderState, event: Event) -> bool:
     """Tell whether a producer sent the same order again under a new event id."""
-    return isinstance(event, OrderPlaced) and order.placed is not None and order.placed.fingerprint == _fingerprint(event)
-
-
-def _refunded(capture: Capture, event: PaymentRefunded) -> Capture:
-    return replace(
-        capture,
-        refunded_minor=capture.refunded_minor + event.amount_minor,
-        refund_ids=_with(capture.refund_ids, event.refund_id),
-    )
-
-
-def _capture_order(capture: Capture) -> str:
-    return capture.payment_id
-
-
-def _capture_of(order: OrderState, event: Event) -> Capture | None:
-    payment_id = getattr(event, "payment_id", None)
-    return next((capture for capture in order.captures if capture.payment_id == payment_id), None)
-
-
-def _waiting_capture_of(order: OrderState, event: Event) -> PaymentCaptured | None:
-    payment_id = getattr(event, "payment_id", None)
-    for other in order.waiting:
-        if isinstance(other, PaymentCaptured) and other.payment_id == payment_id:
-            return other
-    return None
-
-
-def _with(items: tuple[_T, ...], item: _T, key: Callable[[_T], Any] | None = None) -> tuple[_T, ...]:
-    """Give the sorted tuple with one more item."""
-    return tuple(sorted((*items, item), key=key))  # type: ignore[type-var, arg-type]
+    return isinstance(event, OrderPlaced) and order.placed is not None and order.placed.fingerprint == fingerprint(event)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from agents.settlement.decide import Movement
+from agents.settlement.booking import Movement
 from agents.settlement.state import OrderState, Placed
 from schemas.events import MEASURES, Event, OrderStatus, RevenueDelta, UnmatchedPayment
+from schemas.topics import REVENUE_DELTAS, UNMATCHED_PAYMENTS, Topic
 
 _PLACE_OF = {measure: place for place, measure in enumerate(MEASURES)}
 
@@ -38,25 +39,25 @@ def status_row(key: bytes, order: OrderState, placed: Placed) -> OrderStatus:
     )
 
 
-def unmatched_rows(outputs: tuple[Any, ...]) -> Iterator[UnmatchedPayment]:
-    """Give the rows of ``unmatched-payments`` among a decision's outputs."""
-    return (output for output in outputs if isinstance(output, UnmatchedPayment))
-
-
 class Combiner:
-    """Sums an epoch's movements per merchant, currency and minute: a fifth of the records for the next stage."""
+    """Takes what decisions say. Sums an epoch's movements per merchant, currency and minute: a fifth of the records."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, str, int], list[int]] = {}
+        self._unmatched: list[UnmatchedPayment] = []
 
     def add(self, outputs: tuple[Any, ...]) -> None:
-        """Add the movements among a decision's outputs."""
+        """Add a decision's outputs: movements, and payments that will not be matched."""
         for output in outputs:
             if isinstance(output, Movement):
                 row = self._sums.setdefault(output[:3], [0] * len(MEASURES))
                 row[_PLACE_OF[output.measure]] += output.amount
+            else:
+                self._unmatched.append(output)
 
-    def rows(self) -> Iterator[RevenueDelta]:
-        """Give one delta per merchant, currency and minute."""
+    def records(self) -> Iterator[tuple[Topic, bytes, RevenueDelta | UnmatchedPayment]]:
+        """Give ``(topic, key, record)``: one delta per merchant, currency and minute, and each unmatched payment."""
         for (merchant_id, currency, window_start_ms), sums in self._sums.items():
-            yield RevenueDelta(merchant_id, currency, window_start_ms, *sums)
+            yield REVENUE_DELTAS, merchant_id.encode(), RevenueDelta(merchant_id, currency, window_start_ms, *sums)
+        for unmatched in self._unmatched:
+            yield UNMATCHED_PAYMENTS, unmatched.order_id.encode(), unmatched

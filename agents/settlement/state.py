@@ -34,7 +34,10 @@ class Capture(Struct, frozen=True, array_like=True):
 
 
 class OrderState(Struct, frozen=True, array_like=True):
-    """Everything Tally knows of one order. All tuples are sorted, so that order of arrival leaves no trace."""
+    """Everything Tally knows of one order. All tuples are sorted, so that order of arrival leaves no trace.
+
+    ``seen`` has ``(event_id, fingerprint of the whole event)`` of everything that was applied.
+    """
 
     placed: Placed | None = None
     cancelled_at_ms: int | None = None
@@ -43,7 +46,7 @@ class OrderState(Struct, frozen=True, array_like=True):
     updated_at_ms: int = 0
     booked_count: int = 0
     waiting: tuple[Event, ...] = ()
-    seen: tuple[str, ...] = ()
+    seen: tuple[tuple[str, int], ...] = ()
 
     @property
     def captured_minor(self) -> int:
@@ -68,4 +71,10 @@ class OrderState(Struct, frozen=True, array_like=True):
         return "partially_captured" if captured else "placed"
 
 
-ORDER_STATE = TableSpec("order_state", OrderState)
+class Deadline(Struct, frozen=True, array_like=True):
+    """Nothing: when money waits, and for which order, stands in the key."""
+
+
+ORDER_STATE = TableSpec("order_state", OrderState, version=2)
+DEADLINES = TableSpec("deadlines", Deadline)
+"""One row per order whose money waits; see ``deadlines.py``."""

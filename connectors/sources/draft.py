@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import Final, TypeVar
 
-from connectors.sources.sent import APPLIED, DUPLICATE, Expectation, Sent
+import msgspec
+
+from connectors.sources.sent import APPLIED, DUPLICATE, OTHER_CONTENT, Expectation, Sent, Unmatched
 from schemas import codec, events
 from schemas.catalogue import NEWEST
-from schemas.topics import ORDERS, PAYMENTS, Topic
+from schemas.topics import DAY_MS, ORDERS, PAYMENTS, Topic
 
 E = TypeVar("E", bound=events.Event)
 
@@ -21,6 +23,8 @@ TAIL_MS: Final = 2 * 60_000
 """The last of the span, in which nothing new is ordered, so that what follows an order fits in."""
 ATTEMPTS_FAILED_MAX: Final = 3
 """Then the customer gives up on failing and pays, or does not pay at all."""
+OTHER_CONTENT_AT: Final = 2
+"""Which of twenty repeats has the event id of a regular event and other content."""
 HOLD_MS: Final = 2 * 60_000
 """How late an order may be sent behind its payments: a tenth of the plan, thousands of records."""
 
@@ -196,7 +200,11 @@ class Draft:
             index = int(chance() * regular)
             at = self.at[index] + chance() * 2_000 if soon else max(self.at[index], last - chance() * 0.1 * SPAN_MS)
             sent = self.sent[index]
-            self.add_raw(at, sent.topic, sent.key, sent.value, DUPLICATE)
+            if number % 20 == OTHER_CONTENT_AT:
+                changed = msgspec.structs.replace(codec.decode(sent.value), source="retry")
+                self.add_raw(at, sent.topic, sent.key, codec.encode(changed), OTHER_CONTENT)
+            else:
+                self.add_raw(at, sent.topic, sent.key, sent.value, DUPLICATE)
 
     def never_ordered(self, count: int) -> None:
         """Add ``count`` payments whose order, or refunds whose capture, never comes: they wait to the end."""
@@ -212,6 +220,23 @@ class Draft:
             else:
                 event = events.PaymentCaptured(self.event_id(), order_id, at_ms, "psp", payment_id, "card", amount_minor, "EUR")
             self.add(at_ms, event)
+
+    def waited_too_long(self, count: int, regular: int) -> None:
+        """Add ``count`` refunds dated yesterday, of captures that never come, for orders whose other events are of today.
+
+        Both inputs of the order's partition have gone on by a day, so they are given up as soon as they are seen.
+        """
+        for number in range(count):
+            try:
+                index, capture = self.pick(events.PaymentCaptured, regular)
+            except LookupError:
+                return
+            name = f"{self.seed}-yesterday-{number:04d}"
+            refund = events.PaymentRefunded(
+                self.event_id(), capture.order_id, self.begin_ms - DAY_MS - HOLD_MS, "psp", f"r-{name}", f"p-{name}",
+                1 + int(self.rng.random() * 10_000), capture.currency,
+            )  # fmt: skip
+            self.add(self.at[index] + HOLD_MS, refund, Unmatched("waited_too_long"))
 
     def pick(self, wanted: type[E], regular: int) -> tuple[int, E]:
         """Give a random one of the first ``regular`` records that is a ``wanted``, with its index.

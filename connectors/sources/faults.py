@@ -12,12 +12,13 @@ from connectors.sources.draft import HOLD_MS, Draft
 from connectors.sources.sent import Dead, DeadOrUnmatched
 from schemas import codec, events
 from schemas.partitioning import partition_of
-from schemas.topics import ORDERS, PARTITIONS, PAYMENTS, Topic
+from schemas.topics import DAY_MS, ORDERS, PARTITIONS, PAYMENTS, Topic
 
 UNDECODABLE_KINDS: Final = tuple(reason for reason in codec.REASONS if reason != "malformed")
 """``malformed`` needs bytes that only a fuzzer finds; the property tests have it."""
 ENVELOPE_KINDS: Final = ("key_missing", "key_mismatch", "misrouted", "from_the_future")
 RULE_KINDS: Final = (
+    "beyond_horizon",
     "amount_not_positive",
     "amount_mismatch",
     "currency_mismatch",
@@ -30,6 +31,8 @@ RULE_KINDS: Final = (
 KINDS: Final = UNDECODABLE_KINDS + ENVELOPE_KINDS + RULE_KINDS
 
 
+BEYOND_HORIZON_MS: Final = 8 * DAY_MS
+"""A day more than the horizon that workers have unless it is set."""
 CENTURY_MS: Final = 36_524 * 24 * 60 * 60 * 1_000
 """Far enough ahead of any broker's clock, whatever the plan's own start is."""
 
@@ -149,6 +152,18 @@ class Faults:
         other = "SEK" if number % 2 else "NOK"  # no merchant's
         wrong = msgspec.structs.replace(capture, currency=other)
         self.draft.add(capture.occurred_at_ms, wrong, DeadOrUnmatched("currency_mismatch"))
+
+    def _beyond_horizon(self, number: int) -> None:
+        """A new event of an order, of long before what was accepted of the same order on the same topic."""
+        if number // len(KINDS) % 2:
+            index, order = self.draft.pick(events.OrderPlaced, self.regular)
+            at_ms = order.occurred_at_ms - BEYOND_HORIZON_MS
+            event: events.Event = events.OrderCancelled(self.draft.event_id(), order.order_id, at_ms, "desk")
+        else:
+            index, capture = self.draft.pick(events.PaymentCaptured, self.regular)
+            at_ms, payment_id = capture.occurred_at_ms - BEYOND_HORIZON_MS, f"p-{self.draft.seed}-bad-{number:04d}"
+            event = msgspec.structs.replace(capture, event_id=self.draft.event_id(), payment_id=payment_id, occurred_at_ms=at_ms)
+        self._rule(self._after(index), event, "beyond_horizon")
 
     def _unknown_currency(self, number: int) -> None:
         capture = self._capture(number)

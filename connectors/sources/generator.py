@@ -20,6 +20,7 @@ from connectors.sources.sent import (
     Expectation,
     Plan,
     Sent,
+    Unmatched,
 )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Expectation",
     "Plan",
     "Sent",
+    "Unmatched",
     "plan",
 ]
 
@@ -56,7 +58,7 @@ def plan(
         duplicate_ratio: records sent twice, per event; half soon after, half towards the end.
         bad_ratio: records that cannot be decoded or break a rule, per event; unless 0, each kind once or more.
         early_ratio: orders whose payments and cancellations are sent before them.
-        waiting_ratio: payments per order whose order or capture never comes.
+        waiting_ratio: payments per order whose order or capture never comes; a third of them are of yesterday, and given up.
 
     Raises:
         ValueError: when ``orders`` is below 1.
@@ -74,4 +76,5 @@ def plan(
         draft.duplicates(max(2, round(regular * duplicate_ratio)), regular)
     if waiting_ratio > 0:
         draft.never_ordered(max(2, round(orders * waiting_ratio)))
+        draft.waited_too_long(max(1, round(orders * waiting_ratio / 2)), regular)
     return Plan(seed, start_ms, draft.in_order())

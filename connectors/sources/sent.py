@@ -15,7 +15,9 @@ class Applied(Struct, frozen=True):
 
 
 class Duplicate(Struct, frozen=True):
-    """The record repeats an earlier one and changes nothing."""
+    """The record repeats an earlier one and changes nothing; ``other_content``: under its event id, with other content."""
+
+    other_content: bool = False
 
 
 class Dead(Struct, frozen=True):
@@ -31,9 +33,16 @@ class DeadOrUnmatched(Struct, frozen=True):
     reason: str
 
 
-Expectation: TypeAlias = Applied | Duplicate | Dead | DeadOrUnmatched
+class Unmatched(Struct, frozen=True):
+    """Applied, and later a row on ``unmatched-payments`` with this reason."""
+
+    reason: str
+
+
+Expectation: TypeAlias = Applied | Duplicate | Dead | DeadOrUnmatched | Unmatched
 APPLIED: Final = Applied()
 DUPLICATE: Final = Duplicate()
+OTHER_CONTENT: Final = Duplicate(other_content=True)
 
 
 class Sent(Struct, frozen=True, gc=False):

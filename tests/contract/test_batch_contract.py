@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from agents.outcomes import Decision
-from agents.ports import AgentFunction, Runtime, Stream, Table, TableSpec
+from agents.ports import AgentFunction, Limits, Runtime, Stream, Table, TableSpec
 from agents.settlement.agent import declare
 from agents.testing import MemoryRuntime, MemoryWorld
 from schemas.codec import encode
@@ -38,6 +38,7 @@ class EngineRuntime:
         self.effects = Effects()
         self.tables: dict[str, EngineTable[Any]] = {}
         self.function: AgentFunction | None = None
+        self.limits = Limits()
 
     def table(self, spec: TableSpec[Any]) -> Table[Any]:
         self.tables[spec.name] = EngineTable(spec, {0: self.task})
@@ -84,7 +85,7 @@ def said_by_engine(engine: EngineRuntime) -> dict[str, Any]:
         "outputs": outputs,
         "reasons": reasons,
         "counters": +engine.effects.counters.get(engine.task, Counter()),
-        "slots": set(rows),
+        "slots": {slot for slot, value in rows.items() if value is not None},
     }
 
 

@@ -161,6 +161,19 @@ def test_the_answer_is_the_callers_to_change(harness: Harness) -> None:
     assert harness.table.get_many([A, B]) == {A: Entry(1), B: Entry(2)}
 
 
+def test_keys_below_a_bound_come_in_order_from_the_commit_and_the_epoch_and_of_one_task_only(harness: Harness) -> None:
+    harness.table.put_many({(0, b"b"): Entry(1), (0, b"d"): Entry(2), (0, b"\x00"): Entry(3), (1, b"a"): Entry(4)})
+    harness.commit()
+    assert harness.table.keys_below(0, b"d", 9) == [b"\x00", b"b"]
+    harness.table.put_many({(0, b"a"): Entry(5), (0, b"b"): None, (0, b"c"): Entry(6), (0, b"d"): Entry(7), (0, b"e"): Entry(8)})
+    assert harness.table.keys_below(0, b"d", 9) == [b"\x00", b"a", b"c"]
+    assert harness.table.keys_below(0, b"d", 2) == [b"\x00", b"a"]
+    assert harness.table.keys_below(0, b"\xff", 9) == [b"\x00", b"a", b"c", b"d", b"e"]
+    harness.forget()
+    assert harness.table.keys_below(0, b"d", 9) == [b"\x00", b"b"]
+    assert harness.table.keys_below(0, b"", 9) == harness.table.keys_below(1, b"a", 9) == []
+
+
 STEPS = st.lists(
     st.sampled_from(["commit", "forget"])
     | st.dictionaries(
@@ -189,6 +202,9 @@ def test_every_table_agrees_with_a_dictionary(harness: Harness, steps: list[str 
             harness.table.put_many(step)
             now.update(step)
         assert harness.table.get_many(slots) == now
+        for partition, bound in ((0, b"b"), (1, b"\xff")):
+            there = sorted(key for (where, key), row in now.items() if where == partition and row is not None and key < bound)
+            assert harness.table.keys_below(partition, bound, 9) == there
 
 
 def test_a_row_of_another_version_is_refused_with_a_sentence(tmp_path: Path) -> None:

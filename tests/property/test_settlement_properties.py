@@ -7,18 +7,27 @@ from collections.abc import Iterable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agents.outcomes import DUPLICATE, Decision, Rejected
 from agents.settlement.agent import declare
+from agents.settlement.booking import Movement
 from agents.settlement.books import entries
-from agents.settlement.decide import MAX_AMOUNT_MINOR, MAX_EVENTS_PER_ORDER, MAX_ID_CHARACTERS, RULE_BOOK, Movement, decide
+from agents.settlement.decide import (
+    MAX_AMOUNT_MINOR,
+    MAX_EVENTS_PER_ORDER,
+    MAX_ID_CHARACTERS,
+    RULE_BOOK,
+    decide,
+    waits_since_ms,
+)
 from agents.settlement.rows import status_row
-from agents.settlement.state import ORDER_STATE, OrderState
+from agents.settlement.state import DEADLINES, ORDER_STATE, OrderState
 from agents.testing import MemoryRuntime, MemoryWorld
 from schemas.events import MEASURES, Event, OrderCancelled, OrderPlaced, OrderStatus, PaymentCaptured, PaymentRefunded
 from schemas.partitioning import partition_of
 from schemas.topics import ORDER_STATUS, REVENUE_DELTAS, UNMATCHED_PAYMENTS
-from tests.property.histories import ANY_HISTORIES, CLASHING_EVENTS, WILD_EVENTS, cut, sent, valid_histories
+from tests.property.histories import ANY_HISTORIES, BASE_MS, CLASHING_EVENTS, WILD_EVENTS, cut, sent, valid_histories
 
 Deltas = Counter[tuple[str, str, int, str]]
 REASONS = {rule.reason for rule in RULE_BOOK}
@@ -167,8 +176,8 @@ def test_limits_hold_whatever_comes(history: list[Event]) -> None:
         outcome = decide(state, event)
         state = outcome.state if isinstance(outcome, Decision) else state
         assert len(state.waiting) <= len(state.seen) <= MAX_EVENTS_PER_ORDER
-        assert all(0 < len(seen) <= MAX_ID_CHARACTERS for seen in state.seen)
-        assert list(state.seen) == sorted(set(state.seen))
+        assert all(0 < len(event_id) <= MAX_ID_CHARACTERS for event_id, _ in state.seen)
+        assert list(state.seen) == sorted(dict(state.seen).items()), "sorted, each id once"
         assert all(0 <= capture.refunded_minor <= capture.captured_minor <= MAX_AMOUNT_MINOR for capture in state.captures)
         assert len({capture.payment_id for capture in state.captures}) == len(state.captures)
         assert state.placed is not None or not (state.captures or state.cancelled_at_ms or state.booked_count)
@@ -202,3 +211,40 @@ def test_a_rejected_event_leaves_no_trace(history: list[Event], intruder: Event)
     after = settle([[*((partition, event) for event in history), (partition, intruder), (partition, intruder)]])
     assert after.tables == alone.tables or intruder.order_id != "o-1"
     assert after.rows == alone.rows or intruder.order_id != "o-1"
+
+
+@st.composite
+def long_histories(draw: st.DrawFn) -> list[Event]:
+    """Give events of a few orders over two weeks in any order, so that much is too old to be new and much waits too long."""
+    orders = [draw(valid_histories(f"o-{number}")) for number in range(draw(st.integers(1, 4)))]
+    events = draw(st.permutations([event for history in orders for event in history]))
+    half_days = st.integers(-14, 14).map(lambda number: BASE_MS + number * 12 * 3_600_000)
+    return [replace(event, occurred_at_ms=draw(half_days)) for event in events]
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_where_epochs_are_cut_says_nothing_about_what_is_too_old_or_given_up(data: st.DataObject) -> None:
+    events = [(0, event) for event in data.draw(long_histories())]
+    straight = settle([[one] for one in events])
+    batches = data.draw(cut(events))
+    world = settle(batches, redo=data.draw(st.sets(st.integers(0, 4))))
+
+    assert world.tables == straight.tables
+    assert world.totals == straight.totals
+    assert world.dead_letters == straight.dead_letters
+    given_up, given_up_straight = (
+        sorted(repr(emitted) for emitted in one.rows[UNMATCHED_PAYMENTS.name]) for one in (world, straight)
+    )
+    assert given_up == given_up_straight
+    for currency, measure in ((c, m) for c in ("EUR", "JPY", "KWD") for m in ("captured_minor", "refunded_minor")):
+        accepted, booked, waiting, unmatched = (
+            world.totals[f"{account}|{currency}|{measure}"] for account in ("accepted", "booked", "waiting", "unmatched")
+        )
+        assert accepted == booked + waiting + unmatched
+    waits = {
+        (slot[0], waits_since_ms(order).to_bytes(8, "big") + slot[1])  # type: ignore[union-attr]
+        for slot, order in world.tables[ORDER_STATE.name].items()
+        if waits_since_ms(order) is not None
+    }
+    assert world.tables[DEADLINES.name].keys() == waits, "a deadline for each order whose money waits, and no other"

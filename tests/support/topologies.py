@@ -11,7 +11,7 @@ import msgspec
 
 from agents.ports import AgentFunction, Batch, Row, Runtime, Slot, Stream, Table, TableSpec
 from agents.settlement import agent as settlement
-from agents.settlement.decide import decide
+from agents.settlement.decide import Times, decide
 from agents.settlement.rows import order_key, status_row
 from schemas.events import Event, PaymentCaptured, PaymentFailed
 from schemas.topics import ORDER_STATUS
@@ -25,6 +25,7 @@ class FailingTable:
         self._table = table
         self._after_write = after_write
         self.get_many = table.get_many
+        self.keys_below = table.keys_below
 
     def put_many(self, rows: Mapping[Slot, Any]) -> None:
         self._table.put_many(rows)
@@ -37,6 +38,7 @@ class FailingRuntime:
     def __init__(self, runtime: Runtime, after_write: Callable[[Mapping[Slot, Any]], None]) -> None:
         self._runtime = runtime
         self._after_write = after_write
+        self.limits = runtime.limits
 
     def table(self, spec: TableSpec[Any]) -> Any:
         return FailingTable(self._runtime.table(spec), self._after_write)
@@ -52,10 +54,11 @@ class SteppedBatch:
         self.rows = batch.rows
         self.emit = batch.emit
         self.count = batch.count
+        self.counter = batch.counter
         self._attempt = batch.attempt
 
-    def attempt(self, row: Row, decide: Callable[[Any, Any], Any], state: Any) -> Any:
-        decision = self._attempt(row, decide, state)
+    def attempt(self, row: Row, decide: Callable[..., Any], state: Any, *facts: Any) -> Any:
+        decision = self._attempt(row, decide, state, *facts)
         if decision is not None and decision.state.placed is not None:
             key = order_key(row.event)
             self.emit(ORDER_STATUS, key, status_row(key, decision.state, decision.state.placed))
@@ -68,6 +71,7 @@ class SteppedRuntime:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.table = runtime.table
+        self.limits = runtime.limits
 
     def agent(self, name: str) -> Callable[[AgentFunction], AgentFunction]:
         def declare(function: AgentFunction) -> AgentFunction:
@@ -109,22 +113,22 @@ def decide_raises_for(event: Event) -> bool:
 
 
 def _declare_decide_raises(runtime: Runtime) -> None:
-    def fragile(state: Any, event: Any) -> Any:
+    def fragile(state: Any, event: Any, times: Times) -> Any:
         if decide_raises_for(event):
             raise ZeroDivisionError("decide was made to fail")
-        return decide(state, event)
+        return decide(state, event, times)
 
-    settlement.decide = fragile  # type: ignore[attr-defined]
+    settlement.decide = fragile  # type: ignore[attr-defined, assignment]
     settlement.declare(runtime)
 
 
 def _declare_off_by_one(runtime: Runtime) -> None:
-    def off_by_one(state: Any, event: Any) -> Any:
+    def off_by_one(state: Any, event: Any, times: Times) -> Any:
         if isinstance(event, PaymentCaptured) and event.order_id.endswith("77"):
             event = msgspec.structs.replace(event, amount_minor=event.amount_minor + 1)
-        return decide(state, event)
+        return decide(state, event, times)
 
-    settlement.decide = off_by_one  # type: ignore[attr-defined]
+    settlement.decide = off_by_one  # type: ignore[attr-defined, assignment]
     settlement.declare(runtime)
 
 

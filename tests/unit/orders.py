@@ -64,9 +64,9 @@ def refunded(
     return PaymentRefunded(event_id, "o-1", at_ms, "pay", of_refund, payment_id, amount_minor, currency)
 
 
-def after(*history: Event) -> OrderState | None:
+def after(*history: Event) -> OrderState:
     """Give the state after events that all must be applied."""
-    state: OrderState | None = None
+    state = OrderState()
     for event in history:
         state = applied(state, event).state
     return state

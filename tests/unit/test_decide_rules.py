@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from agents.outcomes import DUPLICATE, Decision, Rejected
+from agents.outcomes import DUPLICATE, OTHER_CONTENT, Decision, Rejected
+from agents.ports import DAY_MS
 from agents.settlement.decide import (
     FIRST_TIME_MS,
     LAST_TIME_MS,
@@ -16,6 +17,7 @@ from agents.settlement.decide import (
     MAX_EVENTS_PER_ORDER,
     MAX_ID_CHARACTERS,
     RULE_BOOK,
+    Times,
     decide,
 )
 from agents.settlement.state import OrderState
@@ -24,7 +26,9 @@ from schemas.topics import MAX_CHANGELOG_BYTES
 from tests.unit.orders import T0_MS, after, applied, cancelled, captured, failed, placed, refunded
 
 LONG = "x" * (MAX_ID_CHARACTERS + 1)
-FULL = OrderState(seen=tuple(f"{number:04d}" for number in range(MAX_EVENTS_PER_ORDER)))
+FULL = OrderState(seen=tuple((f"{number:04d}", 0) for number in range(MAX_EVENTS_PER_ORDER)))
+OLDEST_MS = T0_MS - 5 * DAY_MS
+TIMES = Times(oldest_ms=OLDEST_MS)
 PLACED = after(placed())
 CAPTURED = after(placed(), captured())
 
@@ -41,6 +45,9 @@ BROKEN: list[tuple[str, OrderState | None, Event]] = [
     *(("bad_id", None, replace(event, **{name: text})) for event, names in IDS for name in names for text in ("", LONG)),
     ("bad_time", None, placed(at_ms=FIRST_TIME_MS - 1)),
     ("bad_time", None, cancelled(at_ms=LAST_TIME_MS + 1)),
+    ("beyond_horizon", None, placed(at_ms=OLDEST_MS - 1)),
+    ("beyond_horizon", PLACED, captured(at_ms=OLDEST_MS - 1)),
+    ("beyond_horizon", PLACED, cancelled(at_ms=FIRST_TIME_MS)),
     ("order_full", FULL, captured()),
     ("order_full", FULL, placed()),
     ("amount_not_positive", None, placed(amount_minor=0)),
@@ -82,8 +89,8 @@ BROKEN: list[tuple[str, OrderState | None, Event]] = [
 @pytest.mark.parametrize(("reason", "state", "event"), BROKEN)
 def test_a_broken_rule_rejects_with_its_reason_and_its_sentence(reason: str, state: OrderState | None, event: Event) -> None:
     (rule,) = (rule for rule in RULE_BOOK if rule.reason == reason)
-    assert decide(state, event) == Rejected(reason, rule.meaning)
-    assert decide(state, event) == Rejected(reason, rule.meaning), "sent again it is judged the same"
+    assert decide(state, event, TIMES) == Rejected(reason, rule.meaning)
+    assert decide(state, event, TIMES) == Rejected(reason, rule.meaning), "sent again it is judged the same"
 
 
 def test_every_rule_of_the_book_is_broken_above() -> None:
@@ -94,8 +101,9 @@ def test_every_rule_of_the_book_is_broken_above() -> None:
     ("state", "event"),
     [
         (None, placed("x" * MAX_ID_CHARACTERS)),
-        (None, placed(at_ms=FIRST_TIME_MS)),
         (None, placed(at_ms=LAST_TIME_MS)),
+        (None, placed(at_ms=OLDEST_MS)),
+        (PLACED, captured(at_ms=OLDEST_MS)),
         (OrderState(seen=FULL.seen[1:]), captured()),
         (None, placed(amount_minor=1)),
         (None, placed(amount_minor=MAX_AMOUNT_MINOR)),
@@ -111,12 +119,17 @@ def test_every_rule_of_the_book_is_broken_above() -> None:
     ],
 )
 def test_what_stands_just_inside_a_rule_is_applied(state: OrderState | None, event: Event) -> None:
-    assert isinstance(decide(state, event), Decision)
+    assert isinstance(decide(state, event, TIMES), Decision)
+
+
+def test_while_no_time_is_known_an_event_may_be_as_old_as_events_are() -> None:
+    assert isinstance(decide(None, placed(at_ms=FIRST_TIME_MS)), Decision)
 
 
 TWO_BROKEN: list[tuple[str, OrderState | None, Event]] = [
     ("bad_id", None, placed("", at_ms=0)),
     ("bad_time", FULL, cancelled(at_ms=0)),
+    ("beyond_horizon", FULL, captured(at_ms=OLDEST_MS - 1)),
     ("order_full", FULL, captured(amount_minor=0)),
     ("amount_not_positive", None, captured(amount_minor=0, currency="XXX")),
     ("amount_too_large", None, captured(amount_minor=MAX_AMOUNT_MINOR + 1, currency="XXX")),
@@ -130,10 +143,11 @@ TWO_BROKEN: list[tuple[str, OrderState | None, Event]] = [
 @pytest.mark.parametrize(("reason", "state", "event"), TWO_BROKEN)
 def test_of_two_broken_rules_the_first_in_the_book_names_the_reason(reason: str, state: OrderState | None, event: Event) -> None:
     order = [rule.reason for rule in RULE_BOOK]
-    outcome = decide(state, event)
+    outcome = decide(state, event, TIMES)
     assert isinstance(outcome, Rejected)
     assert outcome.reason == reason
-    broken = [rule.reason for rule in RULE_BOOK if type(event) in rule.concerns and rule.is_broken(state or OrderState(), event)]
+    asked = [rule for rule in RULE_BOOK if type(event) in rule.concerns]
+    broken = [rule.reason for rule in asked if rule.is_broken(state or OrderState(), event, TIMES)]
     assert len(broken) > 1
     assert broken == sorted(broken, key=order.index)
     assert broken[0] == reason
@@ -146,12 +160,25 @@ def test_of_two_broken_rules_the_first_in_the_book_names_the_reason(reason: str,
         (PLACED, placed("sent under another id", source="another shop")),
         (CAPTURED, captured()),
         (after(captured()), captured()),
-        (PLACED, captured("placed", amount_minor=-1)),
-        (OrderState(seen=(*FULL.seen, "placed")), placed()),
+        (OrderState(seen=(*FULL.seen, *PLACED.seen)), placed()),
     ],
 )
 def test_what_was_seen_is_a_duplicate_before_any_rule_is_asked(state: OrderState, event: Event) -> None:
     assert decide(state, event) == DUPLICATE
+    assert decide(state, event, Times(oldest_ms=LAST_TIME_MS)) == DUPLICATE, "however late it is repeated"
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    [
+        (PLACED, placed(source="another shop")),
+        (PLACED, captured("placed", amount_minor=-1)),
+        (CAPTURED, captured(amount_minor=101)),
+        (after(captured()), captured(at_ms=T0_MS + 1)),
+    ],
+)
+def test_the_same_event_id_with_other_content_is_a_duplicate_that_is_told_apart(state: OrderState, event: Event) -> None:
+    assert decide(state, event) == OTHER_CONTENT
 
 
 def test_an_order_that_was_rejected_may_come_again_rightly_under_the_same_event_id() -> None:

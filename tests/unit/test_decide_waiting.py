@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agents.outcomes import DUPLICATE, Rejected
-from agents.settlement.decide import Movement, decide
+from agents.settlement.booking import Movement
+from agents.settlement.decide import decide
 from agents.settlement.rows import status_row
 from agents.settlement.state import OrderState
 from schemas.events import Event, OrderStatus, UnmatchedPayment

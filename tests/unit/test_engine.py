@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Message
 
-from agents.ports import AgentFunction
+from agents.ports import AgentFunction, Limits
 from agents.revenue.state import REVENUE_1M
 from schemas.codec import decode
 from schemas.events import MerchantRevenue, RevenueDelta
@@ -112,6 +112,7 @@ class World:
         self.one = self._task(SETTLEMENT, 1, (7, 8))
         self.five = self._task(REVENUE, 5, (3,))
         self._agents: list[asyncio.Task[None]] = []
+        self.limits = Limits()
         for stage in TOPOLOGY:
             stage.declare(self)
 

@@ -268,6 +268,6 @@ def test_two_stages_of_one_worker_share_the_epoch_and_its_transaction(worker: Wo
 
 def test_i5_a_row_above_the_changelogs_limit_is_refused_before_anything_is_produced(worker: Worker) -> None:
     epoch = worker.collect(message("orders", 100, placed()))
-    worker.orders.put_many({(0, b"o-1"): OrderState(seen=("x" * SETTLEMENT_CHANGELOG.max_message_bytes,))})
+    worker.orders.put_many({(0, b"o-1"): OrderState(seen=(("x" * SETTLEMENT_CHANGELOG.max_message_bytes, 0),))})
     with pytest.raises(RecordTooLargeError, match="does not fit settlement-changelog"):
         worker.prepare(epoch)

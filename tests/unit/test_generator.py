@@ -5,15 +5,13 @@ from collections import Counter
 import pytest
 
 from agents.envelope import ENVELOPE_RULES, Envelope, refusal
-from agents.outcomes import Decision, Rejected
-from agents.settlement.decide import decide
-from agents.settlement.rows import status_row
-from agents.settlement.state import OrderState
+from agents.settlement.agent import declare
+from agents.testing import MemoryRuntime
 from connectors.ground_truth import truth_of
-from connectors.sources.generator import KINDS, Applied, Dead, DeadOrUnmatched, Duplicate, Plan, Sent, plan
+from connectors.sources.generator import KINDS, Applied, Dead, DeadOrUnmatched, Duplicate, Plan, Sent, Unmatched, plan
 from schemas import codec, events
 from schemas.partitioning import partition_of
-from schemas.topics import ORDERS, PARTITIONS, PAYMENTS, Topic
+from schemas.topics import ORDER_STATUS, ORDERS, PARTITIONS, PAYMENTS, UNMATCHED_PAYMENTS, Topic
 
 START_MS = 1_795_000_000_000
 
@@ -69,11 +67,16 @@ def test_what_cannot_be_decoded_gives_the_reason_that_was_planned(whole: Plan) -
 def test_duplicates_follow_their_original_half_of_them_much_later(whole: Plan) -> None:
     first: dict[tuple[str, bytes | None, bytes | None], int] = {}
     placed: dict[str, int] = {}
+    seen: set[str] = set()
     distances, renamed = [], 0
     for place, sent in enumerate(whole.sent):
         identity = (sent.topic.name, sent.key, sent.value)
         if isinstance(sent.expected, Duplicate):
-            if identity in first:
+            if sent.expected.other_content:
+                other = codec.decode(sent.value)
+                assert other.event_id in seen  # type: ignore[union-attr]
+                assert identity not in first
+            elif identity in first:
                 distances.append(place - first[identity])
             else:
                 order = codec.decode(sent.value)
@@ -84,6 +87,7 @@ def test_duplicates_follow_their_original_half_of_them_much_later(whole: Plan) -
             assert identity not in first
             first[identity] = place
             order = codec.decode(sent.value)
+            seen.add(order.event_id)  # type: ignore[union-attr]
             if isinstance(order, events.OrderPlaced):
                 placed[order.order_id] = place
     assert renamed >= 5
@@ -158,24 +162,29 @@ def test_ratios_of_zero_give_a_plan_without_faults() -> None:
 
 
 @pytest.mark.parametrize("first", [None, ORDERS, PAYMENTS])
-def test_the_rule_book_treats_every_record_as_planned_however_the_two_topics_interleave(first: Topic | None) -> None:
-    made = plan(1_500, 4, START_MS, bad_ratio=0.02)
-    orders: dict[str, OrderState] = {}
-    for sent in sorted(made.sent, key=lambda sent: sent.topic is not first) if first else made.sent:
-        if isinstance(sent.expected, Dead) and sent.expected.error_class != "rule":
-            continue
-        event = codec.decode(sent.value)
-        assert isinstance(event, events.Event)
-        outcome = decide(orders.get(event.order_id), event)
-        if isinstance(outcome, Decision):
-            orders[event.order_id] = outcome.state
-            assert isinstance(sent.expected, Applied | DeadOrUnmatched), sent.expected
-        elif isinstance(outcome, Rejected):
-            assert outcome.reason == reason_of(sent)
-        else:
-            assert isinstance(sent.expected, Duplicate), sent.expected
-    rows = {key: status_row(key.encode(), order, order.placed) for key, order in orders.items() if order.placed}
-    assert rows == truth_of(made).order_status
+def test_settlement_treats_every_record_as_planned_however_the_two_topics_interleave(first: Topic | None) -> None:
+    made = plan(1_500, 4, START_MS, bad_ratio=0.02, waiting_ratio=0.005)
+    decided = [sent for sent in made.sent if not (isinstance(sent.expected, Dead) and sent.expected.error_class != "rule")]
+    if first:
+        decided.sort(key=lambda sent: sent.topic is not first)
+    rows = [(partition_of((sent.key or b"").decode(), PARTITIONS), codec.decode(sent.value)) for sent in decided]
+    world = MemoryRuntime().run(declare, [rows[start : start + 400] for start in range(0, len(rows), 400)])
+    truth = truth_of(made)
+    assert {key.decode(): row for key, row in world.newest(ORDER_STATUS).items()} == truth.order_status
+    assert world.totals["duplicates"] == truth.duplicates_count
+    assert world.totals["duplicates|other_content"] == truth.other_content_count > 0
+
+    unmatched = Counter((row.value.event_id, row.value.reason) for row in world.rows[UNMATCHED_PAYMENTS.name])
+    dead = Counter((letter.event.event_id, letter.reason) for letter in world.dead_letters)
+    planned: Counter[type] = Counter()
+    for sent in decided:
+        if isinstance(sent.expected, Dead | DeadOrUnmatched | Unmatched):
+            is_ = codec.decode(sent.value).event_id, sent.expected.reason  # type: ignore[union-attr]
+            places = {Dead: dead[is_], Unmatched: unmatched[is_], DeadOrUnmatched: dead[is_] + unmatched[is_]}
+            assert places[type(sent.expected)] == 1, sent
+            planned[type(sent.expected)] += 1
+    assert len(dead) + len(unmatched) == planned.total(), "and nothing else"
+    assert planned.keys() == {Dead, Unmatched, DeadOrUnmatched}
 
 
 def test_the_envelope_rules_refuse_exactly_what_was_planned_to_be_refused() -> None:

@@ -94,6 +94,17 @@ def exact_world(sent: Plan = PLAN, truth: Truth = TRUTH) -> World:
         unmatched.append(record(UNMATCHED, 0, number, key, codec.encode(row)))
         names = [f"{account}|{event.currency}|captured_minor" for account in ("accepted", "unmatched")]
         counters.update({"applied": 1, **dict.fromkeys(names, event.amount_minor)})
+    for (_, key, value), given_up in truth.unmatched.items():
+        event = codec.decode(value)
+        assert isinstance(event, events.PaymentRefunded)
+        row = events.UnmatchedPayment(
+            event.event_id, "PaymentRefunded", event.order_id, event.occurred_at_ms, event.payment_id, event.amount_minor,
+            event.currency, given_up.reason,
+        )  # fmt: skip
+        unmatched.append(record(UNMATCHED, 1, len(unmatched), key, codec.encode(row)))
+        names = [f"{account}|{event.currency}|refunded_minor" for account in ("accepted", "unmatched")]
+        counters.update({"applied": 1, **dict.fromkeys(names, event.amount_minor)})
+    counters["duplicates|other_content"] = truth.other_content_count
     windowed: Counter[str] = Counter(consumed=40, applied=40)
     for (_, currency, _), measures in truth.revenue.items():
         for measure in events.MEASURES:
