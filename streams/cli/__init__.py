@@ -18,6 +18,7 @@ COMMANDS = {
     "worker": ("streams.cli.worker", "Process orders and payments."),
     "generate": ("streams.cli.generate", "Send orders and payments."),
     "tail": ("streams.cli.tail", "Show a topic's committed records, decoded."),
+    "schemas": ("streams.cli.schemas", "The Avro schemas: check."),
     "config": ("streams.cli.config", "Show every setting, its unit and its origin."),
     "demo": ("streams.cli.demo", "Run it all, kill a worker, judge every row."),
 }

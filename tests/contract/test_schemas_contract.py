@@ -83,7 +83,7 @@ def test_no_id_and_no_version_stands_twice() -> None:
 
 
 def test_every_avro_file_is_in_the_catalogue() -> None:
-    files = {path.name for path in AVRO_FOLDER.iterdir()}
+    files = {path.name for path in AVRO_FOLDER.glob("*.avsc")}
     assert files == {f"{schema.name}.v{schema.version}.avsc" for schema in CATALOGUE}
 
 
