@@ -20,6 +20,9 @@ MAGIC_BYTE = 0
 _HEADER = struct.Struct(">bI")
 _PREFIX = {record_type: _HEADER.pack(MAGIC_BYTE, schema.schema_id) for record_type, schema in NEWEST.items()}
 
+_AVRO_TYPES = (bytes,)
+"""Of Python, that fastavro takes as they are."""
+
 
 class Undecodable(Exception):  # noqa: N818 - says what the bytes are
     """Bytes that are no record of ours. ``reason`` is one of :data:`REASONS`; never retriable."""
@@ -79,5 +82,5 @@ def encode(record: Record) -> bytes:
     """
     stream = BytesIO()
     stream.write(_PREFIX[type(record)])
-    fastavro.schemaless_writer(stream, NEWEST[type(record)].physical, msgspec.to_builtins(record))
+    fastavro.schemaless_writer(stream, NEWEST[type(record)].physical, msgspec.to_builtins(record, builtin_types=_AVRO_TYPES))
     return stream.getvalue()

@@ -155,13 +155,18 @@ class InputPosition(Struct, frozen=True):
 
 
 class TaskMarker(Struct, frozen=True, tag=True):
-    """What one epoch of one task stood for (invariant I3)."""
+    """What one epoch of one task stood for (invariant I3), and whether the task goes on (``streams/judgement.py``)."""
 
     format_version: int
     epoch: int
     worker: str
     positions: tuple[InputPosition, ...]
     counters: dict[str, int]
+    recent: bytes = b""
+    paused: str = ""
+    probe_records: int = 0
+    probe_left: int = 0
+    probe_dead: int = 0
 
 
 Record: TypeAlias = (

@@ -18,6 +18,7 @@ from streams.own_epoch import Agent
 from streams.settings import Settings
 from streams.status import status_of
 from streams.tables import EngineTable
+from streams.task_pages import add_task_pages
 from streams.topology import TOPOLOGY, Topology
 from streams.transport import BatchSchema
 
@@ -139,4 +140,5 @@ def create_app(settings: Settings, topology: Topology = TOPOLOGY) -> TallyApp:
         """Give what this worker does, as JSON."""
         return view.json(status_of(engine))
 
+    add_task_pages(app, engine.pauses)
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -84,6 +84,11 @@ class StageRecords:
         return rows, dead
 
     @cached_property
+    def counts(self) -> Counter[int]:
+        """How many records there are of each partition."""
+        return Counter(message.partition() or 0 for message in self.messages)
+
+    @cached_property
     def columns(self) -> RawColumns:
         """The same records as columns, undecoded."""
         messages = self.messages
@@ -100,6 +105,18 @@ class StageRecords:
         kept = {partition: task for partition, task in self.tasks.items() if task in tasks}
         messages = [message for message in self.messages if message.partition() in kept]
         return StageRecords(self.stage, self.prefix, messages, kept, self.admission)
+
+    def at_most(self, left: Mapping[int, int]) -> tuple[StageRecords, list[Task]]:
+        """Give the records without those of a partition after its first ``left``, and the tasks of which some are left out."""
+        taken: Counter[int] = Counter()
+        messages = []
+        for message in self.messages:
+            partition = message.partition() or 0
+            taken[partition] += 1
+            if taken[partition] <= left.get(partition, len(self.messages)):
+                messages.append(message)
+        cut = [self.tasks[partition] for partition, count in left.items() if taken[partition] > count]
+        return StageRecords(self.stage, self.prefix, messages, self.tasks, self.admission), cut
 
 
 class EngineBatch:
@@ -119,8 +136,8 @@ class EngineBatch:
         self._records = records
         self._effects = effects
         self._now_ms = now_ms
-        for partition, count in Counter(message.partition() for message in self.messages).items():
-            self.count(partition or 0, "consumed", count)
+        for partition, count in records.counts.items():
+            self.count(partition, "consumed", count)
         for message, cause in records.decoded[1]:
             self._bury(message, cause)
 
@@ -182,7 +199,7 @@ class EngineBatch:
             original=list_headers(message),
         )
         dlq = BY_NAME[topic.dead_letters]
-        self._effects.bury(dlq, dlq.named(self._records.prefix), message, headers)
+        self._effects.bury(self.tasks[partition], dlq, dlq.named(self._records.prefix), message, headers)
         self._effects.count(self.tasks[partition], "dead", 1)
         self._effects.count(self.tasks[partition], f"dead|{cause.reason}", 1)
 

@@ -12,7 +12,7 @@ RATE_WINDOW_S = 3.0
 SILENT_AFTER_S = 3.0
 """A page that has not answered for this long is shown as silent; a full epoch keeps it waiting for half a second."""
 TROUBLE_CHARS_MAX = 60
-"""Of the reason why a task stopped; the whole sentence stands in the worker's log."""
+"""Of the reason why a task stopped or is paused; the whole sentence stands in the worker's log."""
 
 TopicPartition = tuple[str, int]
 
@@ -166,12 +166,12 @@ class RunState:
         return [member for member in self.members.values() if not member.ended]
 
     def trouble(self) -> list[str]:
-        """Give a sentence for each task that stopped."""
+        """Give a sentence for each task that stopped or is paused."""
         return [
-            f"{member.worker}: {task.name} stopped: {task.reason[:TROUBLE_CHARS_MAX]}"
+            f"{member.worker}: {task.name} {task.state}: {task.reason[:TROUBLE_CHARS_MAX]}"
             for member in self.alive()
             for task in member.sample.tasks
-            if task.state == "stopped"
+            if task.state in {"paused", "stopped"}
         ]
 
 
@@ -181,8 +181,8 @@ def tasks_text(tasks: Iterable[TaskSample]) -> str:
     for task in tasks:
         stage, _, partition = task.name.rpartition("/")
         groups.setdefault((task.state, stage), []).append(int(partition))
-    order = {"running": 0, "restoring": 1, "stopped": 2}
-    said = sorted(groups.items(), key=lambda group: (order.get(group[0][0], 3), group[0][1] != "settlement", group[0][1]))
+    order = {"running": 0, "restoring": 1, "paused": 2, "stopped": 3}
+    said = sorted(groups.items(), key=lambda group: (order.get(group[0][0], 4), group[0][1] != "settlement", group[0][1]))
     return " ".join(
         f"{'' if state == 'running' else state + ' '}{stage} {_spans(sorted(partitions))}" for (state, stage), partitions in said
     )

@@ -36,11 +36,12 @@ class RecordTooLargeError(Exception):
 
 
 class Effects:
-    """Outputs and counters of one attempt at an epoch; table rows are pending in the tables."""
+    """Outputs, counters and dead records of one attempt at an epoch; table rows are pending in the tables."""
 
     def __init__(self) -> None:
         self.outputs: list[Output] = []
         self.counters: dict[Task, Counter[str]] = {}
+        self.dead: dict[Task, list[Message]] = {}
 
     def write(self, topic: Topic, name: str, key: bytes, value: bytes, partition: int) -> None:
         """Add an output record.
@@ -51,11 +52,12 @@ class Effects:
         check_size(topic, len(key) + len(value))
         self.outputs.append(Output(name, key, value, partition))
 
-    def bury(self, topic: Topic, name: str, message: Message, headers: Headers) -> None:
-        """Add a dead letter: key, value and timestamp as they came, cut if the topic takes no record of that size."""
+    def bury(self, task: Task, topic: Topic, name: str, message: Message, headers: Headers) -> None:
+        """Add a dead letter of a task: key, value and timestamp as they came, cut if the topic takes no record of that size."""
         limit_bytes = topic.max_message_bytes - RECORD_OVERHEAD_BYTES - HEADER_OVERHEAD_BYTES * len(headers)
         key, value, headers = cut_to_fit(message.key(), message.value(), headers, limit_bytes)
         timestamp_ms = max(message.timestamp()[1], 0)
+        self.dead.setdefault(task, []).append(message)
         self.outputs.append(Output(name, key, value, -1, headers, timestamp_ms))
 
     def count(self, task: Task, name: str, amount: int) -> None:

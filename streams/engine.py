@@ -16,12 +16,15 @@ from typing import Any, NamedTuple
 from agents.ports import TableSpec
 from streams.admission import Admission
 from streams.barrier import Barrier
+from streams.committer import Committer
 from streams.effects import Effects
 from streams.epoch import Epoch, Prepared
-from streams.errors import ClientStuckError, TallyError, WorkerError
+from streams.errors import TallyError, WorkerError
 from streams.group import GroupConsumer
+from streams.judgement import Judgement
 from streams.kill_points import KillPoint
 from streams.ownership import Announce, Ownership
+from streams.pauses import Crossed, Pauses, judged, paused
 from streams.restore import Restorer
 from streams.sends import Send, Sends
 from streams.settings import Settings
@@ -77,7 +80,6 @@ class Engine:
         }
         self.announce: Announce
         self.sends = Sends()
-        self.epochs_count = 0
         self.aborts: Counter[str] = Counter()
         self.stopping = asyncio.Event()
         self._client = dict(client)
@@ -85,12 +87,17 @@ class Engine:
         self._back_off_s = back_off_s
         self._subscribed: frozenset[str] = frozenset()
         self._group: GroupConsumer
-        self._producer: TransactionalProducer
-        self._records_in_epoch = 0
+        self._committer = Committer(self.threads, kill_point, _now_ms)
+        self.pauses = Pauses(self.tasks, self._decree, self._look_again)
         self._run: asyncio.Task[None] | None = None
         self._known: dict[str, int] = {}
         self._doubts: Counter[str] = Counter()
         self._looked_s = time.monotonic()
+
+    @property
+    def epochs_count(self) -> int:
+        """Epochs that it has committed."""
+        return self._committer.epochs_count
 
     # What agents and Faust ask of it.
 
@@ -128,12 +135,13 @@ class Engine:
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.
         group = GroupConsumer(settings, client)
         self.ownership.connect(group, restorer, self._go_on_waiting)
-        patience_s = settings.commit_timeout_ms / 1000
-        self.connect(group, TransactionalProducer(config, self._reach, self._go_on_waiting, indefinite_after_s=patience_s))
+        reach, patience_s = self._committer.reach, settings.commit_timeout_ms / 1000
+        self.connect(group, TransactionalProducer(config, reach, self._go_on_waiting, indefinite_after_s=patience_s))
 
     def connect(self, group: GroupConsumer, producer: TransactionalProducer) -> None:
         """Take the clients it works with."""
-        self._group, self._producer = group, producer
+        self._group = group
+        self._committer.connect(group, producer)
 
     async def run(self) -> None:
         """Run epochs until :meth:`drain`."""
@@ -162,13 +170,16 @@ class Engine:
         await self.ownership.follow(polled, self.announce)
         if polled.changes:
             await self._synchronise()
+        await self.pauses.serve()
         epoch = Epoch.collect(self.epochs_count + 1, polled.messages, self.tasks, settings.prefix, self._admission)
+        epoch, cut = epoch.up_to_probes()
         if epoch.records_count:
             self._kill_point.reach("after_poll", self.epochs_count, epoch.records_count)
         elif not polled.messages and time.monotonic() - self._looked_s > settings.idle_commit_ms / 1000:
             epoch = await self._passed()
         if epoch.tasks or self._sends_may_go():
             await self._process(epoch)
+            await self.ownership.read_again(cut)
         else:
             await asyncio.sleep(0)
 
@@ -194,8 +205,8 @@ class Engine:
         """
         failures = aborts = 0
         while not self.stopping.is_set():
-            epoch = epoch.only(self.tasks.running())
-            if not epoch.tasks and not self._sends_may_go():
+            epoch = epoch.only(self.tasks.committable() if epoch.verdicts else self.tasks.running())
+            if not epoch.tasks and (by_agents_only or not self._sends_may_go()):
                 return
             outcome = await self._try(epoch, by_agents_only=by_agents_only)
             if isinstance(outcome, Failed):
@@ -208,6 +219,8 @@ class Engine:
                     await self._isolate(epoch, outcome.error)
                     return
                 failures, by_agents_only = 0, True
+            elif isinstance(outcome, Crossed):
+                await self._decree(outcome.verdicts)
             elif isinstance(outcome, Aborted):
                 aborts += 1
                 if aborts >= ABORTS_MAX:
@@ -223,7 +236,7 @@ class Engine:
         """I9: what is to be sent waits until this worker owns something that fences it."""
         return bool(self.sends and self.tasks.running())
 
-    async def _try(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome | Failed:
+    async def _try(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome | Failed | Crossed:
         """Attempt it once; what is not the worker's own end is one more failure of the same records (I8)."""
         try:
             outcome = await self._attempt(epoch, by_agents_only=by_agents_only)
@@ -231,23 +244,26 @@ class Engine:
             raise
         except Exception as error:  # noqa: BLE001 - I8: whatever it was, the epoch is redone, a bounded number of times
             return Failed(error)
-        if not isinstance(outcome, Committed):
+        if isinstance(outcome, Aborted | Unknown):
             self.aborts[outcome.cause.split(":", 1)[0]] += 1
         if isinstance(outcome, Aborted) and outcome.refused:
             return Failed(TransactionRefusedError(outcome.refused))
         return outcome
 
-    async def _attempt(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome:
+    async def _attempt(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome | Crossed:
         """Decide and commit once; whatever fails, nothing of the attempt stays behind."""
         effects = Effects()
         sends: list[Send] = []
         outcome: Outcome | None = None
         try:
             await self.barrier.decide(epoch, effects)
+            judgements = judged(epoch, effects, self.settings.dead_records_max)
+            if isinstance(judgements, Crossed):
+                return judgements
             sends = await self._take_sends(by_agents_only=by_agents_only)
             outputs = [send.output for send in sends]
-            prepared = Prepared(epoch, effects, self.tables, self.settings.worker_id, outputs, self.tasks.running())
-            outcome = await self._carry_out(prepared)
+            prepared = Prepared(epoch, effects, self.tables, self.settings.worker_id, outputs, self.tasks.running(), judgements)
+            outcome = await self._committer.commit(prepared)
         finally:
             self.barrier.lift()
             for tables in self.tables.values():
@@ -266,44 +282,45 @@ class Engine:
             self._known |= await self.threads.on_kafka(lambda: self._group.partition_counts(unknown, self._go_on_waiting))
         return self.sends.take(self._known, by_agents_only=by_agents_only)
 
-    async def _carry_out(self, prepared: Prepared) -> Outcome:
-        """Commit. A producer whose client does not return is left behind with its thread."""
-        producer = self._producer
-        try:
-            return await self.threads.on_kafka(lambda: self._commit(producer, prepared))
-        except ClientStuckError as error:
-            log.warning("the producer is given up in the middle of a transaction: %s", error)
-            self.threads.renew_kafka()
-            self._producer = await self.threads.on_kafka(producer.abandon)
-            return Unknown(f"STUCK: {error}")
-
-    def _commit(self, producer: TransactionalProducer, prepared: Prepared) -> Outcome:
-        self._records_in_epoch = prepared.records_count
-        outcome = producer.commit(prepared.transaction(self._group.metadata))
-        if isinstance(outcome, Committed):
-            self._reach("before_apply")
-            self.epochs_count += 1
-        return outcome
-
     async def _settle(self, prepared: Prepared, committed: Committed) -> None:
         """Bring stores and memory to where the committed epoch is; a store that cannot follow is restored."""
         for task in prepared.positions:
             prepared.settle(task)
             self._doubts.pop(task.name, None)
         try:
-            await self.threads.on_kafka(lambda: _apply(prepared, committed))
+            await self._committer.apply(prepared, committed)
         except Exception as error:  # noqa: BLE001 - it is committed: whatever the store says, it must never be redone
             log.warning("a store could not follow its changelog and is restored: %s", error)
             await self._doubt(prepared.changes, str(error))
+        await self.ownership.heed(prepared.positions)
 
     async def _isolate(self, epoch: Epoch, error: Exception) -> None:
-        """Find the task that an agent cannot work on: each alone; the one that still fails stops, the others go on."""
+        """Find the task that an agent cannot work on: each alone; the one that still fails is paused, the others go on.
+
+        If the pause itself cannot be committed either, or there is no marker for it, the task is stopped.
+        """
         if len(epoch.tasks) <= 1:
+            reason = f"{error} (tried {self.settings.redo_attempts_max} times)"
             for task in epoch.tasks:
-                await self.ownership.stop(task, f"{error} (tried {self.settings.redo_attempts_max} times)")
+                if task in epoch.verdicts:
+                    why = epoch.verdicts[task].paused or "it was to go on"
+                    await self.ownership.stop(task, f"{why}; that cannot be committed: {reason}")
+                elif task.stage is None:
+                    await self.ownership.stop(task, reason)
+                else:
+                    await self._decree({task: paused(task, reason)})
             return
         for task in epoch.tasks:
             await self._process(epoch.only([task]), by_agents_only=True)
+
+    async def _decree(self, verdicts: Mapping[Task, Judgement]) -> None:
+        """Commit how tasks stand from now on: a marker with their unchanged positions, which every later owner heeds."""
+        await self._process(Epoch.of_verdicts(self.epochs_count + 1, verdicts), by_agents_only=True)
+
+    async def _look_again(self, task: Task) -> None:
+        """Restore a stopped task, with nothing held against it."""
+        self._doubts.pop(task.name, None)
+        await self.ownership.doubt([task])
 
     async def _doubt(self, tasks: Iterable[Task], cause: str) -> None:
         """Restore tasks, which asks the cluster where they stand; one that never gets further stops."""
@@ -314,9 +331,6 @@ class Engine:
                 await self.ownership.stop(task, f"{DOUBTS_MAX} restores did not help: {cause}")
         await self.ownership.doubt([task for task in doubtful if self._doubts[task.name] <= DOUBTS_MAX])
 
-    def _reach(self, place: str) -> None:
-        self._kill_point.reach(place, self.epochs_count, self._records_in_epoch)
-
     def _go_on_waiting(self) -> None:
         """On Kafka's thread: give a sign of life, and end the waiting if the worker is to end."""
         self.threads.is_alive()
@@ -325,16 +339,6 @@ class Engine:
     def _stop_if_asked(self) -> None:
         if self.stopping.is_set():
             raise WorkerError("stopped while the cluster was away: what was open is settled by the cluster, and redone by others")
-
-
-def _apply(prepared: Prepared, committed: Committed) -> None:
-    now_ms = _now_ms()
-    for task, changes in prepared.changes.items():
-        assert task.changelog is not None  # noqa: S101 - stateful
-        assert task.store is not None  # noqa: S101 - running
-        assert task.identity is not None  # noqa: S101 - restored
-        offset = committed.marker_offsets[task.changelog] + 1
-        task.store.apply(changes, prepared.stands_for(task, task.identity, offset, now_ms))
 
 
 def _now_ms() -> int:

@@ -15,6 +15,7 @@ from streams import marker
 from streams.admission import Admission
 from streams.batch import StageRecords
 from streams.effects import Effects, Output, check_size
+from streams.judgement import Judgement
 from streams.store import StandsFor, StoreIdentity
 from streams.tables import EngineTable
 from streams.tasks import Task, Tasks, TaskState
@@ -34,13 +35,15 @@ class Epoch:
         stages: Mapping[str, StageRecords],
         plain: Sequence[tuple[Task, Message]] = (),
         passed: Mapping[Task, Mapping[marker.TopicPartition, int]] = MappingProxyType({}),
+        verdicts: Mapping[Task, Judgement] = MappingProxyType({}),
     ) -> None:
         self.number = number
+        self.verdicts = verdicts
         self.stages = stages
         self.plain = plain
         self.passed = passed
         touched = [task for records in stages.values() for task in records.tasks.values()]
-        self.tasks = list(dict.fromkeys([*touched, *(task for task, _ in plain), *passed]))
+        self.tasks = list(dict.fromkeys([*touched, *(task for task, _ in plain), *passed, *verdicts]))
 
     @classmethod
     def collect(
@@ -80,6 +83,11 @@ class Epoch:
                 passed[task] = ahead
         return cls(number, {}, passed=passed)
 
+    @classmethod
+    def of_verdicts(cls, number: int, verdicts: Mapping[Task, Judgement]) -> Epoch:
+        """Give an epoch without records that only says how tasks stand from now on: paused, or going on."""
+        return cls(number, {}, verdicts=verdicts)
+
     @property
     def records_count(self) -> int:
         """Records that this epoch stands for."""
@@ -92,7 +100,30 @@ class Epoch:
             return self
         stages = {name: left for name, records in self.stages.items() if (left := records.only(kept)).messages}
         plain = [(task, message) for task, message in self.plain if task in kept]
-        return Epoch(self.number, stages, plain, {task: ahead for task, ahead in self.passed.items() if task in kept})
+        passed = {task: ahead for task, ahead in self.passed.items() if task in kept}
+        return Epoch(self.number, stages, plain, passed, {task: said for task, said in self.verdicts.items() if task in kept})
+
+    def up_to_probes(self) -> tuple[Epoch, list[Task]]:
+        """Give the epoch with no more records of a task than its probe has left, and the tasks of which some are left out."""
+        stages, cut = {}, []
+        for name, records in self.stages.items():
+            left = {number: task.judgement.probe.left for number, task in records.tasks.items() if task.judgement.probe}
+            stages[name], over = records.at_most(left) if left else (records, [])
+            cut += over
+        return (Epoch(self.number, stages, self.plain), cut) if cut else (self, cut)
+
+    def outcomes(self, dead: Mapping[Task, Iterable[Message]]) -> dict[Task, bytes]:
+        """Give what became of the records of each task: a byte for each, in order, 1 for those that are ``dead``."""
+        found: dict[Task, bytes] = {}
+        for records in self.stages.values():
+            lost = {number: {id(message) for message in dead[task]} for number, task in records.tasks.items() if task in dead}
+            said = {number: bytearray() for number in lost}
+            for message in records.messages if lost else ():
+                number = message.partition()
+                if number in lost:
+                    said[number].append(id(message) in lost[number])
+            found |= {task: bytes(said.get(number) or records.counts[number]) for number, task in records.tasks.items()}
+        return found
 
     def positions(self) -> dict[Task, Positions]:
         """Give (first, next) offsets of every input partition of every touched task."""
@@ -118,6 +149,7 @@ class Prepared:
         worker: str,
         sends: Sequence[Output],
         running: Iterable[Task],
+        judgements: Mapping[Task, Judgement] = MappingProxyType({}),
     ) -> None:
         self.records_count = epoch.records_count
         self._epoch = epoch
@@ -136,6 +168,7 @@ class Prepared:
         self._records += effects.outputs
         self._records += sends
         self.counters = {task: _added(task.counters, effects.counters.get(task, Counter())) for task in self.changes}
+        self.judgements = {task: judgements.get(task, task.judgement) for task in self.changes}
         self.markers = {task: self._marker(task) for task in self.changes}
 
     def transaction(self, group_metadata: Any) -> Transaction:
@@ -153,6 +186,7 @@ class Prepared:
         if task in self.markers:
             task.epoch += 1
             task.counters = self.counters[task]
+            task.judgement = self.judgements[task]
 
     def stands_for(self, task: Task, identity: StoreIdentity, changelog_offset: int, now_ms: int) -> StandsFor:
         """Give what the task's store stands for once the epoch is applied."""
@@ -173,7 +207,8 @@ class Prepared:
                     self._records.append(Output(task.changelog[0], row_prefix + key, value, partition))
 
     def _marker(self, task: Task) -> bytes:
-        return encode(marker.make_marker(task.epoch + 1, self._worker, self.positions[task], self.counters[task]))
+        said = self.positions[task], self.counters[task], self.judgements[task]
+        return encode(marker.make_marker(task.epoch + 1, self._worker, *said))
 
 
 def _added(running: Mapping[str, int], epoch: Mapping[str, int]) -> dict[str, int]:

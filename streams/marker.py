@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.events import InputPosition, TaskMarker
+from streams.judgement import FRESH, Judgement, Probe, from_bytes, to_bytes
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Since 2 a marker may say that its task is paused, which no reader may overlook."""
 
 TopicPartition = tuple[str, int]
 
@@ -31,15 +33,28 @@ def make_marker(
     worker: str,
     positions: Mapping[TopicPartition, tuple[int, int]],
     counters: Mapping[str, int],
+    judgement: Judgement = FRESH,
 ) -> TaskMarker:
     """Give the marker of one epoch; ``positions`` are (first, next) offsets per input partition."""
+    probe = judgement.probe or Probe(0, 0)
     return TaskMarker(
         format_version=FORMAT_VERSION,
         epoch=epoch,
         worker=worker,
         positions=tuple(InputPosition(topic, partition, *offsets) for (topic, partition), offsets in sorted(positions.items())),
         counters=dict(counters),
+        recent=to_bytes(judgement.recent),
+        paused=judgement.paused,
+        probe_records=probe.records,
+        probe_left=probe.left,
+        probe_dead=probe.dead,
     )
+
+
+def judgement_of(marker: TaskMarker) -> Judgement:
+    """Give how the task stands that the marker speaks of."""
+    probe = Probe(marker.probe_records, marker.probe_left, marker.probe_dead) if marker.probe_left else None
+    return Judgement(from_bytes(marker.recent), marker.paused, probe)
 
 
 def judge_start(

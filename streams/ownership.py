@@ -73,10 +73,23 @@ class Ownership:
 
     async def stop(self, task: Task, reason: str) -> None:
         """Stop one task; it stays owned and keeps its state, the others go on."""
-        task.state, task.reason = TaskState.STOPPED, reason
-        self._drop(task)
+        await self._rest(task, TaskState.STOPPED, reason)
         log.error("task %s stops, the others go on: %s", task.name, reason)
-        await self._threads.on_kafka(lambda: self._group.pause(task.inputs))
+
+    async def heed(self, tasks: Iterable[Task]) -> None:
+        """Pause and resume tasks as their newest committed markers say."""
+        for task in [task for task in tasks if self.tasks.is_current(task)]:
+            if task.judgement.paused and task.state is TaskState.RUNNING:
+                await self._pause(task)
+            elif not task.judgement.paused and task.state is TaskState.PAUSED:
+                log.warning("task %s is resumed", task.name)
+                await self._start_again(task)
+
+    async def read_again(self, tasks: Iterable[Task]) -> None:
+        """Read on from where tasks stand, and not from where the client is: some of what it gave was left out."""
+        for task in [task for task in tasks if self.tasks.is_current(task)]:
+            if task.state is TaskState.RUNNING:
+                await self._start_again(task)
 
     async def doubt(self, tasks: Iterable[Task]) -> None:
         """Restore tasks whose last transaction nobody knows of: the changelog and the committed offsets do."""
@@ -106,8 +119,21 @@ class Ownership:
         for task in list(self.tasks):
             await self._threads.on_stores(lambda: close_store(task))  # noqa: B023 - awaited at once
 
+    async def _pause(self, task: Task) -> None:
+        await self._rest(task, TaskState.PAUSED, task.judgement.paused)
+        log.error("task %s is paused, the others go on: %s. `tally tasks resume %s` lets it", task.name, task.reason, task.name)
+
+    async def _rest(self, task: Task, state: TaskState, reason: str) -> None:
+        task.state, task.reason = state, reason
+        self._drop(task)
+        await self._threads.on_kafka(lambda: self._group.pause(task.inputs))
+
+    async def _start_again(self, task: Task) -> None:
+        await self._rest(task, TaskState.RESTORING, "")
+        self._not_ready.append(Restored(task, marker.Resume(task.next_offsets)))
+
     async def _start_restored(self) -> None:
-        """Start the tasks whose restore is done and whose marker agrees."""
+        """Start the tasks whose restore is done and whose marker agrees; one that is paused rests where it stands."""
         restored, self._not_ready = self._not_ready, []
         while not self._done.empty():
             done = self._done.get_nowait()
@@ -121,6 +147,9 @@ class Ownership:
                 continue  # it was stopped while it was restored
             elif isinstance(done.verdict, marker.Refuse):
                 await self.stop(done.task, done.verdict.reason)
+            elif done.task.judgement.paused:
+                done.task.next_offsets = done.verdict.offsets
+                await self._pause(done.task)
             elif await self._threads.on_kafka(lambda: self._group.start(done.verdict.offsets)):  # type: ignore[union-attr]  # noqa: B023
                 self._run(done.task, done.verdict.offsets)
             else:

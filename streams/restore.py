@@ -102,7 +102,7 @@ class Restorer:
             return marker.Refuse(f"the newest marker cannot be read ({error}): run the version that wrote it")
         if not isinstance(newest, TaskMarker):
             return marker.Refuse(f"the newest marker is a {type(newest).__name__}: somebody else writes to the changelog")
-        task.epoch, task.counters = newest.epoch, dict(newest.counters)
+        task.epoch, task.counters, task.judgement = newest.epoch, dict(newest.counters), marker.judgement_of(newest)
         return marker.judge_start(newest, found, starts)
 
     def _filled(self, tasks: list[Task]) -> Iterator[tuple[Task, str]]:

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     redo_attempts_max: int = Field(
         default=3, ge=1, description="failures of an agent on the same records before they are tried task by task"
     )
+    dead_records_max: int = Field(
+        default=500, ge=0, description="dead letters among a task's last 1,000 records: more pause it, before they are thousands"
+    )
     block_cache_bytes: int = Field(default=64 << 20, ge=1 << 20, description="RocksDB blocks in memory, all tasks together")
     write_buffer_bytes: int = Field(default=64 << 20, ge=1 << 20, description="RocksDB write buffers, all tasks together")
 

@@ -27,4 +27,6 @@ def _task(task: Task) -> dict[str, Any]:
         "restored_records": task.restored_records,
         "next_offsets": {f"{topic}/{partition}": at for (topic, partition), at in task.next_offsets.items()},
         "counters": task.counters,
+        "recent_dead": task.judgement.recent_dead,
+        "probe_left": task.judgement.probe.left if task.judgement.probe else 0,
     }

@@ -7,16 +7,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from streams.judgement import FRESH, Judgement
 from streams.marker import TopicPartition
 from streams.store import Store, StoreIdentity
 from streams.topology import Stage, Topology
 
 
 class TaskState(StrEnum):
-    """Where a task that this worker owns stands."""
+    """Where a task that this worker owns stands.
+
+    A paused task's newest marker says so, and every owner heeds it until somebody resumes the task. A stopped one is in a
+    state in which nothing of it can be committed, so each owner finds that out anew.
+    """
 
     RESTORING = "restoring"
     RUNNING = "running"
+    PAUSED = "paused"
     STOPPED = "stopped"
 
 
@@ -38,6 +44,7 @@ class Task:
     identity: StoreIdentity | None = None
     epoch: int = 0
     counters: dict[str, int] = field(default_factory=dict)
+    judgement: Judgement = FRESH
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
     revoked: threading.Event = field(default_factory=threading.Event)
     restored_records: int = 0
@@ -96,6 +103,10 @@ class Tasks:
         """Tell whether the task is still the one that is owned."""
         return self.by_input.get(task.inputs[0]) is task
 
+    def named(self, name: str) -> Task | None:
+        """Give the owned task of this name."""
+        return next((task for task in set(self.by_input.values()) if task.name == name), None)
+
     def running(self, stage: Stage | None = None) -> list[Task]:
         """Give the tasks that process records, of one stage or of all."""
         return [
@@ -103,6 +114,10 @@ class Tasks:
             for task in set(self.by_input.values())
             if task.state is TaskState.RUNNING and (stage is None or task.stage is stage)
         ]
+
+    def committable(self) -> list[Task]:
+        """Give the tasks whose state and position are known, running or paused: only of these can anything be committed."""
+        return [task for task in set(self.by_input.values()) if task.state in {TaskState.RUNNING, TaskState.PAUSED}]
 
     def _forget(self, task: Task) -> None:
         task.revoked.set()

@@ -1,4 +1,4 @@
-"""F19, I8: an agent or a decision that raises loses nothing: redone, buried, or one task stopped with a sentence."""
+"""F19, I8: an agent or a decision that raises loses nothing: redone, buried, or one task paused with a sentence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_f19_i8_an_agent_that_raises_once_after_writing_is_redone(broker: LocalB
     assert verdict.exact, verdict.headline()
 
 
-def test_f19_i8_a_task_that_an_agent_cannot_work_on_stops_and_the_others_go_on(
+def test_f19_i8_a_task_that_an_agent_cannot_work_on_is_paused_and_the_others_go_on(
     broker: LocalBroker, topics: str, tmp_path: Path
 ) -> None:
     whole = plan(orders=2_000, seed=20, start_ms=START_MS)
@@ -40,19 +40,23 @@ def test_f19_i8_a_task_that_an_agent_cannot_work_on_stops_and_the_others_go_on(
     publisher.send(whole.sent[:half])
     with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=1_000) as tally:
         worker = tally.start("w1", {"TEST_TOPOLOGY": "tests.support.topologies:RAISING_FOR_PARTITION_3"})
-        wait_for("settlement/3 stops", lambda: worker.tasks("stopped") == ["settlement/3"])
+        wait_for("settlement/3 is paused", lambda: worker.tasks("paused") == ["settlement/3"])
         assert "cannot work on partition 3" in worker.task_pages()["settlement/3"]["reason"]
         publisher.send(whole.sent[half:])
         publisher.close()
         others = [f"settlement/{number}" for number in range(12) if number != 3]
-        wait_for("the other tasks consume what was sent after the stop", lambda: tally.lag(others) == 0)
+        wait_for("the other tasks consume what was sent after the pause", lambda: tally.lag(others) == 0)
         assert len(worker.tasks()) == 23
         committed = read_group_offsets(broker.bootstrap_servers, tally.group_id)
-        assert not {(f"{topics}orders", 3), (f"{topics}payments", 3)} & committed.keys(), "the stopped task committed"
-        assert 3 not in chains(broker.bootstrap_servers, topics, "settlement-changelog")
+        (pause,) = chains(broker.bootstrap_servers, topics, "settlement-changelog")[3]
+        assert "cannot work on partition 3" in pause.paused
+        assert all(position.first_offset == position.next_offset for position in pause.positions)
+        assert [committed[f"{topics}{name}", 3] for name in ("orders", "payments")] == [0, 0], "the paused task went on"
         assert worker.stop() == 0
-        # Mended: the right agent takes over, and everything is exact.
-        tally.start("w1")
+        # Mended: the right agent takes over, somebody lets the task go on, and everything is exact.
+        mended = tally.start("w1")
+        wait_for("settlement/3 is still paused", lambda: mended.tasks("paused") == ["settlement/3"])
+        assert mended.post("tasks/settlement/3/resume") == (200, "settlement/3 goes on")
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()
 

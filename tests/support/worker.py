@@ -40,6 +40,15 @@ class Worker:
         except (OSError, urllib.error.URLError, json.JSONDecodeError):
             return {}
 
+    def post(self, path: str, **body: object) -> tuple[int, str]:
+        """Ask something of one of its pages; give the HTTP status, and what it said."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.web_port}/{path}", json.dumps(body).encode(), method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - its own page
+                return answer.status, json.load(answer)["said"]
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)["said"]
+
     def task_pages(self) -> dict[str, dict[str, Any]]:
         """Give what the status page says of each owned task, by its name."""
         return {task["task"]: task for task in self.status().get("tasks", [])}

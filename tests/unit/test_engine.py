@@ -40,9 +40,16 @@ JUNK = b"?" * 10_000
 
 
 class Group:
-    """A consumer with nothing to read."""
+    """A consumer with nothing to read; notes from where tasks are started."""
 
     metadata = object()
+
+    def __init__(self) -> None:
+        self.started: list[dict[marker.TopicPartition, int]] = []
+
+    def start(self, offsets: dict[marker.TopicPartition, int]) -> bool:
+        self.started.append(dict(offsets))
+        return True
 
     def partition_counts(self, topics: Iterable[str], _: Any) -> dict[str, int]:
         return {topic: 12 for topic in topics if "nobody" not in topic}
@@ -85,14 +92,15 @@ class Cluster:
 
 
 class NoRestorer:
-    """Never done: a task that is in doubt stays so."""
+    """Never done, unless it is told a verdict: a task that is in doubt stays so."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.verdict: Callable[[Task], Restored] | None = None
 
     def restore(self, tasks: list[Task]) -> list[Restored]:
         self.asked += [task.name for task in tasks]
-        return []
+        return [self.verdict(task) for task in tasks] if self.verdict else []
 
 
 class World:
@@ -101,7 +109,8 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.engine = Engine(Settings(prefix=PREFIX, worker_id="w1"), TOPOLOGY, {}, KillPoint(), back_off_s=(0.0,))
         self.cluster, self.restorer = Cluster(), NoRestorer()
-        self.engine.ownership.connect(Group(), self.restorer, lambda: None)  # type: ignore[arg-type]
+        self.group = Group()
+        self.engine.ownership.connect(self.group, self.restorer, lambda: None)  # type: ignore[arg-type]
         self.engine.connect(Group(), self.cluster)  # type: ignore[arg-type]
         self.engine.barrier.deliver_batch = self._deliver
         self.engine.announce = self._announce
@@ -118,10 +127,14 @@ class World:
 
     def _task(self, stage: Stage, partition: int, offsets: tuple[int, ...]) -> Task:
         task = running_task(self.engine.tasks, stage, partition, offsets)
-        task.store = Store(self._folder / task.name, [spec.name for spec in stage.keeps], self._resources)
+        task.store = self.open_store(task)
         task.identity = StoreIdentity("cluster", "group", stage.changelog.name, "topic-id")
         self.engine.ownership.running[stage.name][partition] = task
         return task
+
+    def open_store(self, task: Task) -> Store:
+        assert task.stage is not None
+        return Store(self._folder / task.name, [spec.name for spec in task.stage.keeps], self._resources)
 
     def table(self, spec: Any) -> Any:
         return self.engine.table(spec)
@@ -184,8 +197,9 @@ def test_i1_a_stage_beside_one_that_cannot_begin_is_booked_exactly_once(tmp_path
     async def script(world: World) -> None:
         poisoned = message("revenue-deltas", 4, b"junk", partition=5)
         await world.process(order(0, 100), delta(), poisoned)
-        assert world.five.state is TaskState.STOPPED
+        assert world.five.state is TaskState.PAUSED
         assert "has no dead-letter topic" in world.five.reason
+        assert world.five.next_offsets == {(f"{PREFIX}revenue-deltas", 5): 3}
         assert world.zero.counters == {"consumed": 1, "applied": 1, **_money(world.zero)}
         assert world.cluster.sent().count("order-status") == 1
         assert world.cluster.sent().count("revenue-deltas") == 1
