@@ -34,23 +34,29 @@ class RegisteredSchema:
         """The schema as its file says it, logical types included (JSON)."""
         return _file_of(self.name, self.version).read_text()
 
+    @property
+    def full_name(self) -> str:
+        """The record's name with its namespace, such as ``tally.OrderPlaced``."""
+        return str(self.physical["name"])
+
 
 def _file_of(name: str, version: int) -> Path:
     return AVRO_FOLDER / f"{name}.v{version}.avsc"
 
 
-def _without_logical_types(node: Any) -> Any:
+def without_logical_types(node: Any) -> Any:
+    """Give a schema, as JSON, whose numbers are read as numbers."""
     if isinstance(node, dict):
-        return {k: _without_logical_types(v) for k, v in node.items() if k != "logicalType"}
+        return {k: without_logical_types(v) for k, v in node.items() if k != "logicalType"}
     if isinstance(node, list):
-        return [_without_logical_types(item) for item in node]
+        return [without_logical_types(item) for item in node]
     return node
 
 
 def _registered(schema_id: int, record_type: type[msgspec.Struct], version: int) -> RegisteredSchema:
     name = record_type.__name__
     declared = json.loads(_file_of(name, version).read_text())
-    physical = fastavro.parse_schema(_without_logical_types(declared))
+    physical = fastavro.parse_schema(without_logical_types(declared))
     return RegisteredSchema(schema_id, name, version, record_type, physical)
 
 

@@ -11,14 +11,19 @@ from confluent_kafka import Message, murmur2
 from agents.envelope import Envelope, refusal
 from agents.outcomes import Rejected
 from schemas.topics import Kind, Topic
+from schemas.wire import FIXED, Wire
 
 
 @dataclass(frozen=True)
 class Admission:
-    """``partition_counts`` are the cluster's, by full name; a topic that is not in it is taken as it was declared."""
+    """``partition_counts`` are the cluster's, by full name; a topic that is not in it is taken as it was declared.
+
+    ``wire`` says what the schema ids of values mean.
+    """
 
     future_max_ms: int
     partition_counts: Mapping[str, int] = field(default_factory=dict)
+    wire: Wire = FIXED
 
     def refusal(self, topic: Topic, message: Message, event: Any) -> Rejected | None:
         """Give the rule that a record of an input breaks; None for all others."""

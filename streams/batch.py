@@ -13,13 +13,14 @@ from confluent_kafka import Message
 
 from agents.outcomes import Decision, Duplicate, Rejected
 from agents.ports import Row
-from schemas.codec import Undecodable, decode, encode
+from schemas.codec import PREFIXES, Undecodable, decode, encode
 from schemas.events import Record
 from schemas.topics import BY_NAME, Topic
+from schemas.wire import FIXED
 from streams.admission import Admission
 from streams.dead_letters import Cause, dead_letter_headers
 from streams.effects import Effects
-from streams.messages import list_headers
+from streams.messages import id_header, list_headers
 from streams.tasks import Task
 from streams.topology import Stage
 
@@ -57,6 +58,7 @@ class StageRecords:
         self.stage = stage
         self.prefix = prefix
         self.admission = admission
+        self.wire = admission.wire if admission else FIXED
         self.messages = messages
         self.tasks = tasks
         self.topics = {topic.named(prefix): topic for topic in stage.reads}
@@ -67,10 +69,11 @@ class StageRecords:
         rows: list[EngineRow] = []
         dead: list[tuple[Message, Cause]] = []
         admission = self.admission
+        wire = self.wire
         expected = {name: frozenset(topic.values) for name, topic in self.topics.items()}
         for message in self.messages:
             try:
-                event = decode(message.value())
+                event = decode(message.value(), wire, id_header(message) if wire.by_registry else None)
                 if type(event) not in expected[message.topic()]:  # type: ignore[index]
                     _refuse_type(event, message)
             except Undecodable as error:
@@ -174,7 +177,8 @@ class EngineBatch:
 
     def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
         """Write a record in this epoch's transaction."""
-        self._effects.write(topic, topic.named(self._records.prefix), key, encode(value), -1 if partition is None else partition)
+        data = encode(value, self._records.wire.prefixes.get(topic.name, PREFIXES))
+        self._effects.write(topic, topic.named(self._records.prefix), key, data, -1 if partition is None else partition)
 
     def count(self, partition: int, name: str, amount: int) -> None:
         """Add to a running counter of the task."""

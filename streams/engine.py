@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from agents.ports import TableSpec
 from streams.admission import Admission
@@ -21,10 +21,13 @@ from streams.effects import Effects
 from streams.epoch import Epoch, Prepared
 from streams.errors import TallyError, WorkerError
 from streams.group import GroupConsumer
+from streams.hold import Holds
 from streams.judgement import Judgement
 from streams.kill_points import KillPoint
+from streams.lookups import Lookups
 from streams.ownership import Announce, Ownership
-from streams.pauses import Crossed, Pauses, judged, paused
+from streams.pauses import Crossed, Failed, Pauses, judged, paused
+from streams.registry import connect
 from streams.restore import Restorer
 from streams.sends import Send, Sends
 from streams.settings import Settings
@@ -47,12 +50,6 @@ BACK_OFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
 """Between two attempts at an aborted epoch. The first abort is mostly somebody joining the group: no wait."""
 
 
-class Failed(NamedTuple):
-    """An attempt at an epoch that raised."""
-
-    error: Exception
-
-
 class Engine:
     """Everything a worker does between Kafka and its agents.
 
@@ -73,7 +70,9 @@ class Engine:
         self.barrier = Barrier(_now_ms)
         self.ownership = Ownership(topology, settings.prefix, self.threads)
         self.tasks = self.ownership.tasks
-        self._admission = Admission(settings.future_max_ms, self.ownership.partition_counts)
+        self.holds = Holds(self.ownership, _now_ms)
+        self._lookups = Lookups(connect(settings), topology, settings.prefix, self.holds)
+        self._admission = Admission(settings.future_max_ms, self.ownership.partition_counts, self._lookups.wire)
         self.tables: dict[str, list[EngineTable[Any]]] = {
             stage.name: [EngineTable(spec, self.ownership.running[stage.name], self.barrier.holds) for spec in stage.keeps]
             for stage in topology
@@ -120,6 +119,7 @@ class Engine:
 
     async def start(self) -> None:
         """Connect; refuse topics that do not belong together; fence a predecessor with the same id."""
+        await self._lookups.begin()
         await self.threads.on_kafka(self._start)
 
     def _start(self) -> None:
@@ -161,6 +161,8 @@ class Engine:
                 log.warning("the epoch did not end within %.0f s and is given up", DRAIN_S)
                 await asyncio.wait([self._run])
             await self.ownership.release()
+        self.holds.close()
+        self._lookups.close()
         self.threads.shutdown()
 
     async def _turn(self) -> None:
@@ -171,8 +173,9 @@ class Engine:
         if polled.changes:
             await self._synchronise()
         await self.pauses.serve()
+        await self.holds.release()
         epoch = Epoch.collect(self.epochs_count + 1, polled.messages, self.tasks, settings.prefix, self._admission)
-        epoch, cut = epoch.up_to_probes()
+        epoch, cut = (await self._lookups.keep_back(epoch)).up_to_probes()
         if epoch.records_count:
             self._kill_point.reach("after_poll", self.epochs_count, epoch.records_count)
         elif not polled.messages and time.monotonic() - self._looked_s > settings.idle_commit_ms / 1000:

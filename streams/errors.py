@@ -10,6 +10,8 @@
     ├── RefusedError     exit_code 2: what was asked would do harm; nothing was changed
     ├── BrokerFailed     exit_code 1: the local broker died or did not answer in time
     ├── ClusterError     exit_code 1: the cluster refused or did not answer; retriable as Kafka says
+    ├── RegistryAwayError     exit_code 1: the schema registry did not answer; retriable
+    ├── RegistryRefusedError  exit_code 2: the schema registry does not take our schemas, or our login, or is none
     └── WorkerError      exit_code 1: a worker cannot go on; what it had not committed is redone by others
         ├── WorkerFencedError    exit_code 4: another worker uses the same id
         ├── ClientStuckError     exit_code 1: a call of Kafka's client does not return
@@ -80,6 +82,18 @@ class BrokerFailed(TallyError):  # noqa: N818 - says what happened
 
 class ClusterError(TallyError):
     """The cluster refused, or did not answer."""
+
+
+class RegistryAwayError(TallyError):
+    """The schema registry did not answer, or not as one: nothing is known of what was asked."""
+
+    retriable = True
+
+
+class RegistryRefusedError(TallyError):
+    """The schema registry does not take our schemas, or our login, or is none: waiting does not help."""
+
+    exit_code = 2
 
 
 class WorkerError(TallyError):

@@ -79,7 +79,7 @@ class Ownership:
     async def heed(self, tasks: Iterable[Task]) -> None:
         """Pause and resume tasks as their newest committed markers say."""
         for task in [task for task in tasks if self.tasks.is_current(task)]:
-            if task.judgement.paused and task.state is TaskState.RUNNING:
+            if task.judgement.paused and task.state in {TaskState.RUNNING, TaskState.HELD}:
                 await self._pause(task)
             elif not task.judgement.paused and task.state is TaskState.PAUSED:
                 log.warning("task %s is resumed", task.name)
@@ -90,6 +90,14 @@ class Ownership:
         for task in [task for task in tasks if self.tasks.is_current(task)]:
             if task.state is TaskState.RUNNING:
                 await self._start_again(task)
+
+    async def hold(self, task: Task, reason: str) -> None:
+        """Keep one task from processing for a while; it stays owned and keeps its store, the others go on."""
+        await self._rest(task, TaskState.HELD, reason)
+
+    async def let_go_on(self, task: Task) -> None:
+        """Let a held task go on behind its last epoch: what was read since is read again."""
+        await self._start_again(task)
 
     async def doubt(self, tasks: Iterable[Task]) -> None:
         """Restore tasks whose last transaction nobody knows of: the changelog and the committed offsets do."""
@@ -124,7 +132,7 @@ class Ownership:
         log.error("task %s is paused, the others go on: %s. `tally tasks resume %s` lets it", task.name, task.reason, task.name)
 
     async def _rest(self, task: Task, state: TaskState, reason: str) -> None:
-        task.state, task.reason = state, reason
+        task.state, task.reason, task.retry_at_ms = state, reason, None
         self._drop(task)
         await self._threads.on_kafka(lambda: self._group.pause(task.inputs))
 

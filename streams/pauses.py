@@ -15,6 +15,12 @@ from streams.tasks import Task, Tasks, TaskState
 Decree = Callable[[Mapping[Task, Judgement]], Awaitable[None]]
 
 
+class Failed(NamedTuple):
+    """An attempt at an epoch that raised."""
+
+    error: Exception
+
+
 class Crossed(NamedTuple):
     """Too many records of these tasks died in an attempt: nothing of it is committed, the tasks are paused before it."""
 

@@ -1,6 +1,6 @@
 """Every setting of a process, read once at the edge and passed in.
 
-``TALLY_<NAME>`` in the environment sets a field, ``KAFKA_BOOTSTRAP_SERVERS`` the cluster.
+``TALLY_<NAME>`` in the environment sets a field; the cluster and the schema registry have the names that others use.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,9 @@ from streams.errors import NoCluster, SettingsError
 KILL_VARIABLES = ("TALLY_KILL_AT", "TALLY_KILL_AFTER_EPOCHS", "TALLY_KILL_WHEN")
 """Not settings: they arm a kill point (``kill_points.py``)."""
 
+VARIABLES = {"bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS", "schema_registry_url": "SCHEMA_REGISTRY_URL"}
+"""Settings whose variables have a name of their own; ``TALLY_<NAME>`` is understood too."""
+
 
 class Settings(BaseSettings):
     """One frozen set of settings. Units stand last in the names."""
@@ -33,6 +37,12 @@ class Settings(BaseSettings):
         default="",
         validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "TALLY_BOOTSTRAP_SERVERS"),
         description="the cluster; without it the local broker that `tally broker up` started",
+    )
+    schema_registry_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s,]+(,https?://[^\s,]+)*)?$",
+        validation_alias=AliasChoices("SCHEMA_REGISTRY_URL", "TALLY_SCHEMA_REGISTRY_URL"),
+        description="schema ids come from this registry (https://user:password@host logs in); without it from schemas/",
     )
     home: Path = Field(default=Path(".tally"), description="folder of the local broker, the stores and what the last demo left")
     prefix: str = Field(
@@ -149,7 +159,12 @@ def load_cluster_settings(**overrides: object) -> Settings:
 
 def variable_of(name: str) -> str:
     """Give the environment variable of a setting."""
-    return "KAFKA_BOOTSTRAP_SERVERS" if name == "bootstrap_servers" else f"TALLY_{name.upper()}"
+    return VARIABLES.get(name, f"TALLY_{name.upper()}")
+
+
+def without_password(text: str) -> str:
+    """Give a text, such as a URL, in which nobody can read a password."""
+    return re.sub(r"(//[^/:@\s]*):[^/@\s]*@", r"\1:***@", text)
 
 
 def unit_of(name: str) -> str:
@@ -162,7 +177,7 @@ def unit_of(name: str) -> str:
 
 def origin_of(name: str, settings: Settings) -> str:
     """Say where a setting's value comes from: its variable, the local broker's context, or its default."""
-    if variable_of(name) in os.environ or (name == "bootstrap_servers" and "TALLY_BOOTSTRAP_SERVERS" in os.environ):
+    if variable_of(name) in os.environ or f"TALLY_{name.upper()}" in os.environ:
         return "environment"
     default = Settings.model_fields[name].get_default(call_default_factory=True)
     return "default" if getattr(settings, name) == default else str(settings.context_file)
@@ -188,4 +203,5 @@ def _sentence(detail: ErrorDetails) -> str:
     field = Settings.model_fields.get(name)
     meaning = f" ({field.description})" if field else ""
     variable = name if name.isupper() else variable_of(name)
-    return f"{variable} cannot be {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}{meaning}"
+    given = without_password(repr(detail["input"]))
+    return f"{variable} cannot be {given}: {detail['msg'][0].lower()}{detail['msg'][1:]}{meaning}"

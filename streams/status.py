@@ -23,6 +23,7 @@ def _task(task: Task) -> dict[str, Any]:
         "task": task.name,
         "state": task.state,
         "reason": task.reason,
+        "retry_at_ms": task.retry_at_ms,
         "epoch": task.epoch,
         "restored_records": task.restored_records,
         "next_offsets": {f"{topic}/{partition}": at for (topic, partition), at in task.next_offsets.items()},

@@ -22,6 +22,7 @@ class TaskState(StrEnum):
 
     RESTORING = "restoring"
     RUNNING = "running"
+    HELD = "held"
     PAUSED = "paused"
     STOPPED = "stopped"
 
@@ -40,6 +41,7 @@ class Task:
     changelog: TopicPartition | None
     state: TaskState = TaskState.RESTORING
     reason: str = ""
+    retry_at_ms: int | None = None
     store: Store | None = None
     identity: StoreIdentity | None = None
     epoch: int = 0

@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaError, Message, Producer
 
 from connectors.sources.sent import Plan, Sent
+from schemas.wire import FIXED, Wire, in_ids_of
 
 QUEUE_RECORDS_MAX = 200_000
 """Records in librdkafka's queue; with our 150-byte records some 60 MB. Above it sending waits."""
@@ -24,10 +25,14 @@ class PublishError(Exception):
 
 
 class Publisher:
-    """One idempotent producer. Use :meth:`send` as often as needed, then :meth:`close`."""
+    """One idempotent producer. Use :meth:`send` as often as needed, then :meth:`close`.
 
-    def __init__(self, bootstrap_servers: str, prefix: str) -> None:
+    What was planned with the catalogue's schema ids is sent with those of ``wire``.
+    """
+
+    def __init__(self, bootstrap_servers: str, prefix: str, wire: Wire = FIXED) -> None:
         self._prefix = prefix
+        self._wire = wire
         self._failed: list[str] = []
         self._sent: Counter[str] = Counter()
         self._producer = Producer({
@@ -86,9 +91,10 @@ class Publisher:
         return done
 
     def _produce(self, producer: Producer, topic: str, sent: Sent) -> None:
+        value = in_ids_of(self._wire, sent.value) if self._wire.by_registry else sent.value
         while True:
             try:
-                producer.produce(topic, sent.value, sent.key, -1 if sent.partition is None else sent.partition)
+                producer.produce(topic, value, sent.key, -1 if sent.partition is None else sent.partition)
             except BufferError:
                 producer.poll(0.1)
                 self._raise_failures()

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from streams.settings import Settings, load_settings, origin_of, unit_of, variable_of
+from streams.settings import Settings, load_settings, origin_of, unit_of, variable_of, without_password
 
 EXAMPLES = """
 \b
@@ -32,7 +32,7 @@ def command(as_json: bool) -> None:
     settings = load_settings()
     rows = {
         name: {
-            "value": str(getattr(settings, name)) if field.annotation is not int else getattr(settings, name),
+            "value": without_password(str(getattr(settings, name))) if field.annotation is not int else getattr(settings, name),
             "unit": unit_of(name),
             "origin": origin_of(name, settings),
             "variable": variable_of(name),

@@ -14,7 +14,9 @@ from connectors.reader import ReadError, list_topics
 from connectors.sources.generator import Dead, DeadOrUnmatched, Duplicate, Plan, plan
 from connectors.sources.publish import Publisher, PublishError
 from schemas.topics import ORDERS, PAYMENTS
+from schemas.wire import FIXED
 from streams.errors import MissingTopic
+from streams.registry import connect
 from streams.settings import Settings, load_cluster_settings
 
 EXAMPLES = """
@@ -71,7 +73,10 @@ def _check_topics(settings: Settings) -> None:
 
 def _send(made: Plan, settings: Settings, rate: float | None) -> dict[str, int]:
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    publisher = Publisher(settings.bootstrap_servers, settings.prefix)
+    registry = connect(settings)
+    if registry is not None:
+        registry.enter(settings.prefix, writes=[ORDERS, PAYMENTS])
+    publisher = Publisher(settings.bootstrap_servers, settings.prefix, registry.wire if registry else FIXED)
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("sending", total=len(made.sent))
         publisher.send(made.sent, rate, lambda done: progress.update(task, completed=done))

@@ -17,7 +17,9 @@ from connectors.reader import ReadError, ReadRecord, follow_topic, list_topics, 
 from schemas import codec
 from schemas.currencies import money
 from schemas.topics import BY_NAME, MARKER_KEY, Kind, Topic
+from schemas.wire import FIXED, ID_HEADER, Wire
 from streams.errors import MissingTopic
+from streams.registry import Registry, connect
 from streams.settings import Settings, load_cluster_settings
 
 HEX_BYTES_MAX = 48
@@ -58,13 +60,22 @@ def command(
         records: Iterable[ReadRecord] = read(settings.bootstrap_servers, name)
         if key is not None:
             records = (record for record in records if record.key == key.encode())
+        registry = connect(settings)
         newest = declared is not None and declared.retention_ms is None and begin == "earliest"
         for record in limited(records, limit, newest=newest):
-            click.echo(json_line(record, declared) if as_json else line(record, declared))
+            wire = _wire(registry, record, declared)
+            click.echo(json_line(record, declared, wire) if as_json else line(record, declared, wire))
     except ReadError as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         return
+
+
+def _wire(registry: Registry | None, record: ReadRecord, declared: Topic | None) -> Wire:
+    """Give what the record's schema id means; changelogs have the catalogue's ids everywhere."""
+    if registry is None or (declared is not None and declared.kind is Kind.CHANGELOG):
+        return FIXED
+    return registry.learned(record.value, dict(record.headers).get(ID_HEADER))
 
 
 def find_topic(asked: str, settings: Settings, there: Iterable[str]) -> tuple[str, Topic | None]:
@@ -103,20 +114,20 @@ def _place(item: tuple[int, int, int, ReadRecord]) -> tuple[int, int, int]:
     return item[:3]
 
 
-def line(record: ReadRecord, declared: Topic | None) -> str:
+def line(record: ReadRecord, declared: Topic | None, wire: Wire = FIXED) -> str:
     """Give a record as one readable line: time, partition/offset, key, fields; for a dead letter also why it died."""
     parts = [time_text(record.timestamp_ms), f"{record.partition}/{record.offset}", text(record.key)]
     if declared is not None and declared.kind is Kind.DLQ:
         headers = error_headers(record)
         parts.append(f"{headers.get('reason', 'no reason')}: {headers.get('message', 'no message')}")
-    whole = "  ".join([*parts, value_text(record, declared)])
+    whole = "  ".join([*parts, value_text(record, declared, wire)])
     # Bytes from outside must not steer the terminal.
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in whole)
 
 
-def value_text(record: ReadRecord, declared: Topic | None) -> str:
+def value_text(record: ReadRecord, declared: Topic | None, wire: Wire = FIXED) -> str:
     """Give the value's fields, or its bytes as hex with the reason why they are no record."""
-    fields, reason = decoded(record, declared)
+    fields, reason = decoded(record, declared, wire)
     if fields is None:
         value = record.value or b""
         dots = "..." if len(value) > HEX_BYTES_MAX else ""
@@ -126,12 +137,12 @@ def value_text(record: ReadRecord, declared: Topic | None) -> str:
     return " ".join(_field(name, item, currency) for name, item in shown.items())
 
 
-def decoded(record: ReadRecord, declared: Topic | None) -> tuple[dict[str, Any] | None, str]:
+def decoded(record: ReadRecord, declared: Topic | None, wire: Wire = FIXED) -> tuple[dict[str, Any] | None, str]:
     """Give the fields of the value by their Python names, ``type`` first, or None and the reason."""
     if declared is not None and declared.kind is Kind.CHANGELOG and record.key != MARKER_KEY:
         return None, "a row of the store; only markers are records" if record.value is not None else "a tombstone"
     try:
-        value = codec.decode(record.value)
+        value = codec.decode(record.value, wire, dict(record.headers).get(ID_HEADER) if wire.by_registry else None)
     except codec.Undecodable as error:
         return None, f"{error.reason}: {error}"
     return {"type": type(value).__name__, **_plain(value)}, ""
@@ -161,9 +172,9 @@ def _field(name: str, item: Any, currency: str | None) -> str:
     return f"{name}={item}"
 
 
-def json_line(record: ReadRecord, declared: Topic | None) -> str:
+def json_line(record: ReadRecord, declared: Topic | None, wire: Wire = FIXED) -> str:
     """Give a record as one JSON object; amounts stay integers in minor units and times milliseconds."""
-    fields, reason = decoded(record, declared)
+    fields, reason = decoded(record, declared, wire)
     whole: dict[str, Any] = {
         "topic": record.topic, "partition": record.partition, "offset": record.offset,
         "timestamp_ms": record.timestamp_ms, "key": None if record.key is None else text(record.key), "value": fields,

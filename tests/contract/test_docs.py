@@ -27,7 +27,7 @@ from streams import topology
 from streams.app import create_app
 from streams.cli import command
 from streams.dead_letters import Cause, cut_to_fit, dead_letter_headers
-from streams.settings import Settings
+from streams.settings import Settings, variable_of
 from streams.topology import TOPOLOGY, Stage
 from tests.unit.test_demo_view import busy, drawn
 
@@ -198,7 +198,7 @@ def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
 def test_the_settings_table_is_the_settings() -> None:
     expected = {}
     for name, field in Settings.model_fields.items():
-        variable = "KAFKA_BOOTSTRAP_SERVERS" if name == "bootstrap_servers" else f"TALLY_{name.upper()}"
+        variable = variable_of(name)
         if field.default_factory is not None:
             expected[variable] = "the host's name"
         else:

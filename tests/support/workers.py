@@ -71,6 +71,7 @@ class Deployment:
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")},
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "SCHEMA_REGISTRY_URL": "",
             "TALLY_HOME": str(self.folder / home),
             "TALLY_PREFIX": self.prefix,
             "TALLY_WORKER_ID": worker_id,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from streams.cli import config
 from streams.context import update_context
 from streams.errors import NoCluster, SettingsError
-from streams.settings import Settings, load_cluster_settings, load_settings
+from streams.settings import VARIABLES, Settings, load_cluster_settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,8 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Give an empty home, with none of our variables in the environment."""
     for field in Settings.model_fields:
         monkeypatch.delenv(f"TALLY_{field.upper()}", raising=False)
-    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    for variable in VARIABLES.values():
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TALLY_HOME", str(tmp_path))
     return tmp_path
 
@@ -31,6 +32,19 @@ def test_the_environment_sets_fields_and_the_cluster(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TALLY_GROUP_PROTOCOL", "classic")
     settings = load_settings()
     assert (settings.bootstrap_servers, settings.epoch_records_max, settings.group_protocol) == ("kafka:9092", 17, "classic")
+
+
+def test_a_registry_s_password_is_used_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://tally:s3cr:t@registry.example:8081/apis/ccompat/v7,https://other.example"
+    monkeypatch.setenv("SCHEMA_REGISTRY_URL", url)
+    assert load_settings().schema_registry_url == url
+    for arguments in ([], ["--json"]):
+        shown = CliRunner().invoke(config.command, arguments).output
+        assert "https://tally:***@registry.example:8081/apis/ccompat/v7" in shown
+        assert "s3cr" not in shown
+    monkeypatch.setenv("SCHEMA_REGISTRY_URL", "ftp://tally:s3cr:t@registry.example")
+    with pytest.raises(SettingsError, match=r"SCHEMA_REGISTRY_URL cannot be 'ftp://tally:\*\*\*@registry.example'"):
+        load_settings()
 
 
 def test_names_on_the_cluster_carry_prefix_app_and_worker() -> None:
