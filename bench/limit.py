@@ -26,6 +26,7 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
 
 from bench.figures import Figures, Watch, own_watch
 from bench.shape import Size, StageShape, load
+from connectors.cluster import Cluster
 from schemas.topics import TOPICS
 from streams.settings import Settings
 
@@ -230,7 +231,7 @@ def producer_config(spec: Spec) -> dict[str, Any]:
     (confluentinc/confluent-kafka-python #967); its own 100 ms, doubling, would be most of the limit's time.
     """
     return {
-        "bootstrap.servers": spec.bootstrap_servers,
+        **Cluster(spec.bootstrap_servers).producer(),
         "client.id": f"{spec.output_prefix}limit",
         "transactional.id": f"{spec.output_prefix}limit",
         "transaction.timeout.ms": spec.transaction_timeout_ms,
@@ -253,7 +254,7 @@ def consumer_config(spec: Spec) -> dict[str, Any]:
         else {"partition.assignment.strategy": "range"}
     )
     return {
-        "bootstrap.servers": spec.bootstrap_servers,
+        **Cluster(spec.bootstrap_servers).consumer(),
         "client.id": f"{spec.output_prefix}limit",
         **protocol,
         "group.id": f"{spec.output_prefix}limit",

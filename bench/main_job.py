@@ -52,6 +52,7 @@ class Bench:
         """Give the worker's settings; TALLY_ variables of the environment count, so that settings can be compared."""
         return Settings(
             bootstrap_servers=self._broker.bootstrap_servers,
+            client_config_file="",  # which is for a cluster of somebody's own
             home=self._folder / name,
             prefix=f"{name}.",
             worker_id="b1",
@@ -63,7 +64,7 @@ class Bench:
         settings = self.settings(name)
         self.say(f"{name}: {len(sent.sent):,} events to the inputs", now=True)
         apply_topics(admin_client(settings), TOPICS, settings.prefix)
-        publish(sent, settings.bootstrap_servers, settings.prefix)
+        publish(sent, settings.cluster, settings.prefix)
         return settings
 
     def pair(self, name: str, sent: Plan, truth: Truth) -> tuple[Settings, Pair]:
@@ -79,8 +80,8 @@ class Bench:
             settings, self._folder / f"{name}.worker.log", self.broker_pid, lambda at: self.say(f"{name}: product, {at}")
         )
         self.say(f"{name}: the judge reads what it committed", now=True)
-        verdict = judge(settings.bootstrap_servers, settings.prefix, settings.group_id, truth)
-        stages = shape.measure(settings.bootstrap_servers, settings.prefix, product.events_count)
+        verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth)
+        stages = shape.measure(settings.cluster, settings.prefix, product.events_count)
         shape_file = self._folder / f"{name}.shape.json"
         shape.save(stages, shape_file)
         self.say(f"{name}: the limit runs on the same inputs", now=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figures import Figures, Moment, Watch
+from connectors.cluster import Cluster
 from connectors.reader import end_offsets, read_group_offsets, read_topic
 from schemas.topics import ORDERS, PARTITIONS, PAYMENTS, REVENUE_DELTAS
 from streams.settings import Settings
@@ -133,7 +134,7 @@ def run_backlog(
     inputs = {
         (topic.named(settings.prefix), partition): end
         for topic in (ORDERS, PAYMENTS)
-        for partition, end in end_offsets(settings.bootstrap_servers, topic.named(settings.prefix)).items()
+        for partition, end in end_offsets(settings.cluster, topic.named(settings.prefix)).items()
     }
     events_count = sum(inputs.values())
     with running_worker(settings, log_file, program) as worker:
@@ -143,7 +144,7 @@ def run_backlog(
         samples = _sample(settings, worker, watch, inputs, say)
         worker.stop()
     name = REVENUE_DELTAS.named(settings.prefix)
-    records = read_topic(settings.bootstrap_servers, name)
+    records = read_topic(settings.cluster, name)
     ends = inputs | {(name, record.partition): record.offset + 1 for record in records}
     inputs_done, drained = first_complete(samples, inputs), first_complete(samples, ends)
     if inputs_done is None or drained is None:
@@ -189,7 +190,7 @@ def _sample(settings: Settings, worker: Worker, watch: Watch, inputs: Offsets, s
 
     def done() -> bool:
         nonlocal moved_at_s
-        sample = Sample(watch.now(), _committed(settings.bootstrap_servers, settings.group_id, names))
+        sample = Sample(watch.now(), _committed(settings.cluster, settings.group_id, names))
         if not samples or sample.committed != samples[-1].committed:
             moved_at_s = time.monotonic()
         elif time.monotonic() - moved_at_s > STALL_S:
@@ -207,10 +208,10 @@ def _sample(settings: Settings, worker: Worker, watch: Watch, inputs: Offsets, s
         time.sleep(SAMPLE_S)
 
 
-def _committed(bootstrap_servers: str, group_id: str, names: list[tuple[str, int]]) -> Offsets:
+def _committed(cluster: Cluster, group_id: str, names: list[tuple[str, int]]) -> Offsets:
     """Give the group's committed offsets as they stand; a transaction in flight is not waited for."""
     wanted = set(names)
-    return {where: at for where, at in read_group_offsets(bootstrap_servers, group_id).items() if where in wanted}
+    return {where: at for where, at in read_group_offsets(cluster, group_id).items() if where in wanted}
 
 
 def _reached(committed: Offsets, ends: Offsets) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from connectors.cluster import Cluster
 from connectors.reader import ReadRecord, read_topic
 from schemas.topics import BY_NAME, Topic
 from streams.topology import TOPOLOGY, Stage
@@ -34,7 +35,7 @@ class StageShape(msgspec.Struct, frozen=True):
     writes: dict[str, list[Size]]
 
 
-def measure(bootstrap_servers: str, prefix: str, events_count: int) -> tuple[StageShape, ...]:
+def measure(cluster: Cluster, prefix: str, events_count: int) -> tuple[StageShape, ...]:
     """Read what the product committed under ``prefix`` for ``events_count`` input events.
 
     Raises:
@@ -43,7 +44,7 @@ def measure(bootstrap_servers: str, prefix: str, events_count: int) -> tuple[Sta
     stages = []
     sizes: dict[str, list[Size]] = {}
     for stage in TOPOLOGY:
-        written = {topic.name: _sizes(read_topic(bootstrap_servers, topic.named(prefix))) for topic in _written_by(stage)}
+        written = {topic.name: _sizes(read_topic(cluster, topic.named(prefix))) for topic in _written_by(stage)}
         # A stage's input is an earlier stage's output, or what the generator sent.
         internal = [len(sizes[topic.name]) for topic in stage.reads if topic.name in sizes]
         stages.append(StageShape(stage.name, tuple(t.name for t in stage.reads), sum(internal) or events_count, written))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectors.balance import SETTLEMENT, check_money, check_offsets, check_tasks, check_totals, outcomes_of, summed
+from connectors.cluster import Cluster
 from connectors.compare import compare_dead_letters, compare_order_status, compare_revenue, compare_unmatched
 from connectors.ground_truth import Truth
 from connectors.verdict import Outcomes, Problem, Verdict
@@ -12,11 +13,11 @@ from schemas import topics
 __all__ = ["Problem", "Verdict", "World", "judge", "read_world", "verdict_on"]
 
 
-def judge(bootstrap_servers: str, prefix: str, group_id: str, truth: Truth) -> Verdict:
+def judge(cluster: Cluster, prefix: str, group_id: str, truth: Truth) -> Verdict:
     """Read everything committed and compare it with ``truth``.
 
     Args:
-        bootstrap_servers: the cluster.
+        cluster: the cluster.
         prefix: of the deployment's topics.
         group_id: the workers' consumer group, with the prefix.
         truth: the right answer for everything that was sent to these topics.
@@ -24,7 +25,7 @@ def judge(bootstrap_servers: str, prefix: str, group_id: str, truth: Truth) -> V
     Raises:
         ReadError: when the cluster does not answer or a topic is not there.
     """
-    return verdict_on(read_world(bootstrap_servers, prefix, group_id), truth)
+    return verdict_on(read_world(cluster, prefix, group_id), truth)
 
 
 def verdict_on(world: World, truth: Truth) -> Verdict:

@@ -17,6 +17,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from connectors.cluster import Cluster
 from connectors.kafka_errors import passes
 
 REQUEST_TIMEOUT_S = 10.0
@@ -55,27 +56,27 @@ class Range:
     end: int
 
 
-def list_topics(bootstrap_servers: str) -> dict[str, int]:
+def list_topics(cluster: Cluster) -> dict[str, int]:
     """Give every topic's name and number of partitions.
 
     Raises:
         ReadError: when the cluster does not answer.
     """
-    admin = _admin(bootstrap_servers)
+    admin = _admin(cluster)
     try:
         metadata = admin.list_topics(timeout=REQUEST_TIMEOUT_S)
     except KafkaException as error:
-        raise _no_answer(bootstrap_servers, error) from error
+        raise _no_answer(cluster, error) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 
-def ranges_of(bootstrap_servers: str, topic_name: str, *, committed_only: bool = True) -> dict[int, Range]:
+def ranges_of(cluster: Cluster, topic_name: str, *, committed_only: bool = True) -> dict[int, Range]:
     """Give the offset range of every partition of a topic; committed ends are the last stable offsets.
 
     Raises:
         ReadError: when the cluster does not answer or has no such topic.
     """
-    admin = _admin(bootstrap_servers)
+    admin = _admin(cluster)
     level = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
     began = time.monotonic()
     while True:
@@ -90,7 +91,7 @@ def ranges_of(bootstrap_servers: str, topic_name: str, *, committed_only: bool =
             # A broker that is not there was waited for already; what one that is there says may pass.
             settles = reason.code() not in _AWAY and (passes(reason) or reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
             if not settles or time.monotonic() - began > LEADER_TIMEOUT_S:
-                raise _no_answer(bootstrap_servers, error) from error
+                raise _no_answer(cluster, error) from error
         else:
             if time.monotonic() - began > METADATA_TIMEOUT_S:
                 raise ReadError(f"the cluster has no topic {topic_name}: run `tally topics apply`, or check the prefix")
@@ -106,13 +107,13 @@ def _ranges(admin: AdminClient, partitions: list[TopicPartition], level: Isolati
     return {partition: Range(first[partition], last[partition]) for partition in sorted(last)}
 
 
-def end_offsets(bootstrap_servers: str, topic_name: str, *, committed_only: bool = True) -> dict[int, int]:
+def end_offsets(cluster: Cluster, topic_name: str, *, committed_only: bool = True) -> dict[int, int]:
     """Give the end offset of every partition of a topic; raises like :func:`ranges_of`."""
-    ranges = ranges_of(bootstrap_servers, topic_name, committed_only=committed_only)
+    ranges = ranges_of(cluster, topic_name, committed_only=committed_only)
     return {partition: bounds.end for partition, bounds in ranges.items()}
 
 
-def read_group_offsets(bootstrap_servers: str, group_id: str) -> dict[tuple[str, int], int]:
+def read_group_offsets(cluster: Cluster, group_id: str) -> dict[tuple[str, int], int]:
     """Give the committed offsets of a group by topic name and partition, of every topic that exists.
 
     A consumer asks, not an admin client: librdkafka 2.16's admin client crashes the process when the
@@ -121,7 +122,7 @@ def read_group_offsets(bootstrap_servers: str, group_id: str) -> dict[tuple[str,
     Raises:
         ReadError: when the cluster does not answer.
     """
-    config = {**_client(bootstrap_servers), "group.id": group_id, "isolation.level": "read_uncommitted"}
+    config = {**cluster.consumer(), **_SELF, "group.id": group_id, "isolation.level": "read_uncommitted"}
     consumer = Consumer(config)
     try:
         topics = consumer.list_topics(timeout=REQUEST_TIMEOUT_S).topics
@@ -133,7 +134,7 @@ def read_group_offsets(bootstrap_servers: str, group_id: str) -> dict[tuple[str,
         ]
         answer = _committed(consumer, places) if places else []
     except KafkaException as error:
-        raise _no_answer(bootstrap_servers, error) from error
+        raise _no_answer(cluster, error) from error
     finally:
         consumer.close()
     return {(place.topic, place.partition): place.offset for place in answer if place.offset >= 0}
@@ -152,7 +153,7 @@ def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPa
 
 
 def read_topic(
-    bootstrap_servers: str,
+    cluster: Cluster,
     topic_name: str,
     *,
     committed_only: bool = True,
@@ -161,7 +162,7 @@ def read_topic(
     """Give every record from the beginning to the end offsets as they are now; in order per partition.
 
     Args:
-        bootstrap_servers: the cluster.
+        cluster: the cluster.
         topic_name: with its prefix.
         committed_only: leave out what belongs to open and aborted transactions.
         from_offsets: partition to the offset to begin at instead; partitions that are not named begin at the beginning.
@@ -169,13 +170,13 @@ def read_topic(
     Raises:
         ReadError: when the cluster does not answer, has no such topic, or stalls for a minute.
     """
-    ranges = ranges_of(bootstrap_servers, topic_name, committed_only=committed_only)
+    ranges = ranges_of(cluster, topic_name, committed_only=committed_only)
     begins = {partition: max(bounds.begin, (from_offsets or {}).get(partition, 0)) for partition, bounds in ranges.items()}
     open_ends = {partition: ranges[partition].end for partition, begin in begins.items() if begin < ranges[partition].end}
     if not open_ends:
         return
     places = [TopicPartition(topic_name, partition, begins[partition]) for partition in open_ends]
-    consumer = _consumer(bootstrap_servers, places, committed_only=committed_only)
+    consumer = _consumer(cluster, places, committed_only=committed_only)
     try:
         deadline = time.monotonic() + STALL_TIMEOUT_S
         while open_ends:
@@ -193,13 +194,11 @@ def read_topic(
         consumer.close()
 
 
-def follow_topic(
-    bootstrap_servers: str, topic_name: str, *, should_stop: Callable[[], bool] = lambda: False
-) -> Iterator[ReadRecord]:
+def follow_topic(cluster: Cluster, topic_name: str, *, should_stop: Callable[[], bool] = lambda: False) -> Iterator[ReadRecord]:
     """Give every committed record that comes from now on, until ``should_stop``; raises like :func:`read_topic`."""
-    ends = end_offsets(bootstrap_servers, topic_name)
+    ends = end_offsets(cluster, topic_name)
     places = [TopicPartition(topic_name, partition, end) for partition, end in ends.items()]
-    consumer = _consumer(bootstrap_servers, places, committed_only=True)
+    consumer = _consumer(cluster, places, committed_only=True)
     forever = dict.fromkeys(ends, 1 << 62)
     try:
         while not should_stop():
@@ -243,9 +242,9 @@ def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
     return tuple(pairs)
 
 
-def _consumer(bootstrap_servers: str, places: list[TopicPartition], *, committed_only: bool) -> Consumer:
+def _consumer(cluster: Cluster, places: list[TopicPartition], *, committed_only: bool) -> Consumer:
     consumer = Consumer({
-        **_client(bootstrap_servers),
+        **cluster.consumer(), **_SELF,
         "group.id": "tally-reader",  # librdkafka wants one; nothing joins it and nothing is committed
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
@@ -257,15 +256,15 @@ def _consumer(bootstrap_servers: str, places: list[TopicPartition], *, committed
     return consumer
 
 
-def _client(bootstrap_servers: str) -> dict[str, Any]:
-    # Without log_level each refused connection is a line on stderr; the caller gets a sentence instead.
-    return {"bootstrap.servers": bootstrap_servers, "client.id": "tally-reader", "log_level": 2}
+_SELF: dict[str, Any] = {"client.id": "tally-reader", "log_level": 2}
+"""Without ``log_level`` each refused connection is a line on stderr; the caller gets a sentence instead."""
 
 
-def _admin(bootstrap_servers: str) -> AdminClient:
-    return AdminClient(_client(bootstrap_servers))
+def _admin(cluster: Cluster) -> AdminClient:
+    return AdminClient({**cluster.producer(), **_SELF})
 
 
-def _no_answer(bootstrap_servers: str, error: KafkaException) -> ReadError:
+def _no_answer(cluster: Cluster, error: KafkaException) -> ReadError:
     reason = error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else str(error)
-    return ReadError(f"the cluster at {bootstrap_servers} did not answer ({reason}): run `tally broker up`, or check the address")
+    where = f"the cluster at {cluster.bootstrap_servers} did not answer"
+    return ReadError(f"{where} ({reason}): run `tally broker up`, or check the address")

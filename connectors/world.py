@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from connectors.cluster import Cluster
 from connectors.reader import ReadRecord, end_offsets, read_group_offsets, read_topic
 from schemas import codec
 from schemas.events import TaskMarker
@@ -49,40 +50,38 @@ class World:
     markers: dict[tuple[str, int], TaskMarker]
 
 
-def read_world(bootstrap_servers: str, prefix: str, group_id: str) -> World:
+def read_world(cluster: Cluster, prefix: str, group_id: str) -> World:
     """Read what is committed now.
 
     Raises:
         ReadError: when the cluster does not answer or a topic is not there.
         Undecodable: when a changelog's newest marker cannot be read.
     """
-    records = {topic.name: list(read_topic(bootstrap_servers, topic.named(prefix))) for topic in JUDGED}
+    records = {topic.name: list(read_topic(cluster, topic.named(prefix))) for topic in JUDGED}
     ends = {
         (topic.name, partition): end
         for topic in (ORDERS, PAYMENTS, REVENUE_DELTAS)
-        for partition, end in end_offsets(bootstrap_servers, topic.named(prefix)).items()
+        for partition, end in end_offsets(cluster, topic.named(prefix)).items()
     }
     delta_ends: dict[int, int] = {}
     deltas_count = 0
-    for record in read_topic(bootstrap_servers, REVENUE_DELTAS.named(prefix)):
+    for record in read_topic(cluster, REVENUE_DELTAS.named(prefix)):
         delta_ends[record.partition] = record.offset + 1
         deltas_count += 1
     committed = {
         (topic_name.removeprefix(prefix), partition): offset
-        for (topic_name, partition), offset in read_group_offsets(bootstrap_servers, group_id).items()
+        for (topic_name, partition), offset in read_group_offsets(cluster, group_id).items()
         if topic_name.startswith(prefix)
     }
     markers: dict[tuple[str, int], TaskMarker] = {}
     for changelog in (SETTLEMENT_CHANGELOG, REVENUE_CHANGELOG):
-        markers |= _newest_markers(bootstrap_servers, prefix, changelog)
+        markers |= _newest_markers(cluster, prefix, changelog)
     return World(prefix, records, ends, delta_ends, deltas_count, committed, markers)
 
 
-def _newest_markers(bootstrap_servers: str, prefix: str, changelog: Topic) -> dict[tuple[str, int], TaskMarker]:
+def _newest_markers(cluster: Cluster, prefix: str, changelog: Topic) -> dict[tuple[str, int], TaskMarker]:
     newest = {
-        record.partition: record.value
-        for record in read_topic(bootstrap_servers, changelog.named(prefix))
-        if record.key == MARKER_KEY
+        record.partition: record.value for record in read_topic(cluster, changelog.named(prefix)) if record.key == MARKER_KEY
     }
     markers = {(changelog.name, partition): codec.decode(value) for partition, value in newest.items()}
     return {place: marker for place, marker in markers.items() if isinstance(marker, TaskMarker)}

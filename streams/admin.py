@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by i
 )
 
 from schemas.topics import DAY_MS, Topic
-from streams.errors import ClusterError, NoCluster, RefusedError
+from streams.errors import ClusterError, RefusedError
 from streams.settings import Settings
 
 REQUEST_TIMEOUT_S = 15.0
@@ -32,8 +32,6 @@ VISIBLE_TIMEOUT_S = 30.0
 """For new topics to have leaders, and deleted ones to be gone, in the metadata."""
 REPLICAS_MAX = 3
 """Copies of each partition, when the cluster has as many brokers."""
-RECONNECT_MS_MAX = 1_000
-"""A broker that comes back is found again within this; librdkafka's own is 10 s."""
 
 
 @dataclass(frozen=True)
@@ -61,30 +59,14 @@ class TopicRow:
     meaning: str
 
 
-def client_config(settings: Settings) -> dict[str, str]:
-    """Give what every client of the cluster needs.
-
-    Raises:
-        NoCluster: no bootstrap servers are set and no local broker is up.
-
-    """
-    if not settings.bootstrap_servers:
-        raise NoCluster
-    return {
-        "bootstrap.servers": settings.bootstrap_servers,
-        "client.id": f"{settings.group_id}-{settings.worker_id}",
-        "reconnect.backoff.max.ms": str(RECONNECT_MS_MAX),
-    }
-
-
 def admin_client(settings: Settings) -> AdminClient:
     """Give a client for the functions of this module; it says warnings and worse only.
 
     Raises:
-        NoCluster: as :func:`client_config`.
+        NoCluster: no cluster is set and no local broker is up.
 
     """
-    return AdminClient({**client_config(settings), "log_level": 4})
+    return AdminClient({**settings.cluster.producer(), "client.id": f"{settings.group_id}-{settings.worker_id}", "log_level": 4})
 
 
 def partition_counts(admin: AdminClient, names: Iterable[str]) -> dict[str, int | None]:

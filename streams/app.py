@@ -26,9 +26,8 @@ from streams.transport import BatchSchema
 class TallyApp(faust.App):
     """A Faust app whose transport is the engine."""
 
-    def __init__(self, *args: Any, engine: Engine, client_config: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, engine: Engine, **kwargs: Any) -> None:
         self.engine = engine
-        self.client_config = client_config
         self.identity = Identity(engine.settings.worker_id, engine.settings.state_folder)
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
@@ -112,12 +111,10 @@ async def _batches(stream: Any) -> AsyncIterator[EngineBatch]:
 
 def create_app(settings: Settings, topology: Topology = TOPOLOGY) -> TallyApp:
     """Give the worker's Faust app, not started."""
-    client = {"bootstrap.servers": settings.bootstrap_servers}
-    engine = Engine(settings, topology, client, KillPoint.from_environment())
+    engine = Engine(settings, topology, KillPoint.from_environment())
     app = TallyApp(
         settings.group_id,
         engine=engine,
-        client_config=client,
         broker=";".join(f"tally://{server}" for server in settings.bootstrap_servers.split(",")),
         autodiscover=False,
         datadir=str(settings.state_folder / "faust"),

@@ -85,7 +85,7 @@ def _run(options: DemoOptions, console: Console, result: Result) -> None:
                 codes = run.stop()
             result.remarks += [f"{worker} ended with {said_by(code)} at the end" for worker, code in codes.items() if code]
             with _phase(result, "judge"):
-                result.verdict = judge(settings.bootstrap_servers, settings.prefix, settings.group_id, truth)
+                result.verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth)
 
 
 def _cluster(given: Settings, console: Console, result: Result, *, is_local: bool) -> Settings:
@@ -102,7 +102,7 @@ def _cluster(given: Settings, console: Console, result: Result, *, is_local: boo
         else:
             # The context is the local broker's: what a demo leaves elsewhere is named by option.
             tail += f" --prefix {prefix}"
-            if not answers(servers, CLUSTER_TIMEOUT_S):
+            if not answers(given.cluster, CLUSTER_TIMEOUT_S):
                 raise NotRunError(f"the cluster at {servers} does not answer: check KAFKA_BOOTSTRAP_SERVERS, or unset it")
             console.print(f"Kafka: {servers}, as KAFKA_BOOTSTRAP_SERVERS says; no local broker is started", soft_wrap=True)
     result.prefix, result.bootstrap_servers, result.tail_command = prefix, servers, tail

@@ -85,7 +85,7 @@ class Run:
             NotRunError: `q` was pressed, or no worker is left.
             ReadError, PublishError, ClusterError: the cluster is gone.
         """
-        publisher = Publisher(self._settings.bootstrap_servers, self._settings.prefix)
+        publisher = Publisher(self._settings.cluster, self._settings.prefix)
         self._sender = self._stack.enter_context(Sender(records, publisher, events_per_s, self._kill_when.touch))
         self._stack.enter_context(self._keys)
         self._stack.enter_context(self._watch)
@@ -223,7 +223,7 @@ class Run:
             return False
         if not all(kill.settled for kill in self._result.kills):
             return False
-        return not deltas_behind(self._settings.bootstrap_servers, self._settings.prefix, self._state.committed)
+        return not deltas_behind(self._settings.cluster, self._settings.prefix, self._state.committed)
 
     @property
     def _consumed(self) -> int:

@@ -15,9 +15,9 @@ from urllib.request import urlopen
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from connectors.cluster import Cluster
 from connectors.reader import end_offsets, read_topic
 from schemas.topics import ORDERS, PAYMENTS, REVENUE_DELTAS
-from streams.admin import client_config
 from streams.demo_state import TopicPartition as TopicAndPartition
 from streams.demo_state import WorkerSample, sample_of
 from streams.errors import ClusterError
@@ -137,16 +137,16 @@ class Watch:
                     ) from error
 
     def _lag(self, pid: int) -> LagSeen:
-        servers, prefix = self._settings.bootstrap_servers, self._settings.prefix
+        cluster, prefix = self._settings.cluster, self._settings.prefix
         committed = self._offsets.ask()
         lag = {}
         for name in (ORDERS.named(prefix), PAYMENTS.named(prefix)):
-            for partition, end in end_offsets(servers, name).items():
+            for partition, end in end_offsets(cluster, name).items():
                 lag[name, partition] = end - committed.get((name, partition), 0)
-        return LagSeen(pid, committed, lag | deltas_behind(servers, prefix, committed))
+        return LagSeen(pid, committed, lag | deltas_behind(cluster, prefix, committed))
 
 
-def deltas_behind(servers: str, prefix: str, committed: dict[TopicAndPartition, int]) -> dict[TopicAndPartition, int]:
+def deltas_behind(cluster: Cluster, prefix: str, committed: dict[TopicAndPartition, int]) -> dict[TopicAndPartition, int]:
     """Count the deltas behind the committed offsets. They are read: transaction markers take offsets too.
 
     Raises:
@@ -155,7 +155,7 @@ def deltas_behind(servers: str, prefix: str, committed: dict[TopicAndPartition, 
     name = REVENUE_DELTAS.named(prefix)
     begins = {partition: offset for (topic, partition), offset in committed.items() if topic == name}
     behind: dict[TopicAndPartition, int] = {}
-    for record in read_topic(servers, name, from_offsets=begins):
+    for record in read_topic(cluster, name, from_offsets=begins):
         behind[name, record.partition] = behind.get((name, record.partition), 0) + 1
     return behind
 
@@ -169,7 +169,7 @@ class CommittedOffsets:
 
     def __init__(self, settings: Settings) -> None:
         self._consumer = Consumer({
-            **client_config(settings),
+            **settings.cluster.consumer(),
             "client.id": "tally-demo",
             "group.id": settings.group_id,
             "enable.auto.commit": False,

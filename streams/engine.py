@@ -60,7 +60,6 @@ class Engine:
         self,
         settings: Settings,
         topology: Topology,
-        client: Mapping[str, Any],
         kill_point: KillPoint,
         *,
         back_off_s: Sequence[float] = BACK_OFF_S,
@@ -81,7 +80,6 @@ class Engine:
         self.sends = Sends()
         self.aborts: Counter[str] = Counter()
         self.stopping = asyncio.Event()
-        self._client = dict(client)
         self._kill_point = kill_point
         self._back_off_s = back_off_s
         self._subscribed: frozenset[str] = frozenset()
@@ -123,17 +121,17 @@ class Engine:
         await self.threads.on_kafka(self._start)
 
     def _start(self) -> None:
-        settings, client = self.settings, self._client
+        settings = self.settings
         resources = StoreResources(settings.block_cache_bytes, settings.write_buffer_bytes)
-        restorer = Restorer(settings, client, resources, _now_ms, self._stop_if_asked)
+        restorer = Restorer(settings, resources, _now_ms, self._stop_if_asked)
         config = {
-            **client,
+            **settings.cluster.producer(),
             "client.id": settings.transactional_id,
             "transactional.id": settings.transactional_id,
             "transaction.timeout.ms": settings.transaction_timeout_ms,
         }
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.
-        group = GroupConsumer(settings, client)
+        group = GroupConsumer(settings)
         self.ownership.connect(group, restorer, self._go_on_waiting)
         reach, patience_s = self._committer.reach, settings.commit_timeout_ms / 1000
         self.connect(group, TransactionalProducer(config, reach, self._go_on_waiting, indefinite_after_s=patience_s))

@@ -40,7 +40,7 @@ class Polled:
 class GroupConsumer:
     """The consumer of a worker. Not thread-safe on purpose: metadata asked from another thread during a revoke deadlocks."""
 
-    def __init__(self, settings: Settings, client: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._incremental = settings.group_protocol == "consumer"
         protocol = (
             {"group.protocol": "consumer", "group.remote.assignor": "range"}
@@ -49,7 +49,7 @@ class GroupConsumer:
         )
         self._consumer = Consumer(
             {
-                **client,
+                **settings.cluster.consumer(),
                 **protocol,
                 "group.id": settings.group_id,
                 "client.id": settings.transactional_id,

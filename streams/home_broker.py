@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from connectors.cluster import Cluster
 from streams.broker_supervisor import BROKER_KEYS, STOP_GRACE_S, count_clients
 from streams.context import read_context, update_context
 from streams.errors import BrokerFailed
@@ -164,7 +165,7 @@ def _end(process: psutil.Process | None) -> None:
 
 def _wait_until_answering(bootstrap_servers: str) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while not answers(bootstrap_servers):
+    while not answers(Cluster(bootstrap_servers)):
         if time.monotonic() > deadline:
             raise BrokerFailed(
                 f"the broker at {bootstrap_servers} runs but does not answer: stop it with `tally broker down`, then up"

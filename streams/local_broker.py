@@ -24,6 +24,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from connectors.cluster import Cluster
 from schemas.topics import MAX_CHANGELOG_BYTES
 from streams.broker_supervisor import STOP_GRACE_S
 from streams.errors import BrokerFailed
@@ -77,6 +78,11 @@ class LocalBroker:
     def bootstrap_servers(self) -> str:
         """Address for clients."""
         return f"127.0.0.1:{self.broker_port}"
+
+    @property
+    def cluster(self) -> Cluster:
+        """The broker as its clients take it."""
+        return Cluster(self.bootstrap_servers)
 
     @property
     def pid(self) -> int:
@@ -136,7 +142,7 @@ class LocalBroker:
     def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait until the broker answers a client, or raise BrokerFailed."""
         deadline = time.monotonic() + timeout_s
-        while not self._listens() or not answers(self.bootstrap_servers):
+        while not self._listens() or not answers(self.cluster):
             if self._supervisor is None or self._supervisor.poll() is not None:
                 raise BrokerFailed(f"the local broker died while starting; the last it said:\n{self.log_tail()}")
             if time.monotonic() > deadline:
@@ -209,10 +215,10 @@ class LocalBroker:
         return serve
 
 
-def answers(bootstrap_servers: str, timeout_s: float = 2.0) -> bool:
-    """Say whether a broker at this address answers a client in time."""
+def answers(cluster: Cluster, timeout_s: float = 2.0) -> bool:
+    """Say whether a broker of the cluster answers a client in time."""
     # log_level 0: that nobody listens yet is the question, not a warning.
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0}, logger=None)
+    admin = AdminClient({**cluster.producer(), "log_level": 0}, logger=None)
     try:
         return bool(admin.list_topics(timeout=timeout_s).brokers)
     except KafkaException:

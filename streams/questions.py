@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from connectors.cluster import Cluster
 from connectors.kafka_errors import passes
 from streams import marker
 from streams.store import StoreIdentity
@@ -34,11 +35,11 @@ class Questions:
     ``go_on_waiting`` is called between two questions to a cluster that does not answer; what it raises ends the waiting.
     """
 
-    def __init__(self, client: Mapping[str, Any], group_id: str, go_on_waiting: Callable[[], None]) -> None:
-        self._client = dict(client)
+    def __init__(self, cluster: Cluster, group_id: str, go_on_waiting: Callable[[], None]) -> None:
+        self._cluster = cluster
         self._group_id = group_id
         self._go_on_waiting = go_on_waiting
-        self._admin = AdminClient(self._client)
+        self._admin = AdminClient(cluster.producer())
         self._cluster_id = ""
 
     def identities(self, topics: Iterable[str]) -> dict[str, StoreIdentity]:
@@ -61,7 +62,7 @@ class Questions:
         A consumer asks that never joins: librdkafka 2.16's admin client crashes the process when the
         group's coordinator is moving or loading. Read committed makes the broker wait for stable offsets.
         """
-        consumer = Consumer({**self._client, "group.id": self._group_id, "isolation.level": "read_committed"})
+        consumer = Consumer({**self._cluster.consumer(), "group.id": self._group_id, "isolation.level": "read_committed"})
 
         def ask() -> dict[marker.TopicPartition, int | None]:
             answer = consumer.committed([TopicPartition(*where) for where in inputs], timeout=TIMEOUT_S)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from confluent_kafka import (
     Consumer,
@@ -57,17 +56,15 @@ class Restorer:
     def __init__(
         self,
         settings: Settings,
-        client: Mapping[str, Any],
         resources: StoreResources,
         now_ms: Callable[[], int],
         go_on_waiting: Callable[[], None],
     ) -> None:
         self._settings = settings
-        self._client = dict(client)
         self._resources = resources
         self._now_ms = now_ms
         self._go_on_waiting = go_on_waiting
-        self._questions = Questions(client, settings.group_id, go_on_waiting)
+        self._questions = Questions(settings.cluster, settings.group_id, go_on_waiting)
 
     def restore(self, tasks: Iterable[Task]) -> Iterator[Restored]:
         """Open and restore the stores of ``tasks``, each given as soon as it is done; revoked tasks are left out and closed.
@@ -138,7 +135,7 @@ class Restorer:
         """Read each changelog to its end; give it when it is there, or cannot be read further."""
         consumer = Consumer(
             {
-                **self._client,
+                **self._settings.cluster.consumer(),
                 "group.id": f"{self._settings.group_id}-restore",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",

@@ -10,21 +10,27 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agents.ports import Limits
+from connectors.client_options import SERVERS, OptionsError, read_options
+from connectors.cluster import Cluster
 from streams.errors import NoCluster, SettingsError
 
 KILL_VARIABLES = ("TALLY_KILL_AT", "TALLY_KILL_AFTER_EPOCHS", "TALLY_KILL_WHEN")
 """Not settings: they arm a kill point (``kill_points.py``)."""
 
-VARIABLES = {"bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS", "schema_registry_url": "SCHEMA_REGISTRY_URL"}
+VARIABLES = {
+    "bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
+    "client_config_file": "KAFKA_CONFIG_FILE",
+    "schema_registry_url": "SCHEMA_REGISTRY_URL",
+}
 """Settings whose variables have a name of their own; ``TALLY_<NAME>`` is understood too."""
 
 
@@ -37,6 +43,11 @@ class Settings(BaseSettings):
         default="",
         validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "TALLY_BOOTSTRAP_SERVERS"),
         description="the cluster; without it the local broker that `tally broker up` started",
+    )
+    client_config_file: str = Field(
+        default="",
+        validation_alias=AliasChoices("KAFKA_CONFIG_FILE", "TALLY_CLIENT_CONFIG_FILE"),
+        description="properties file for every Kafka client: TLS, login; what Tally must own is refused",
     )
     schema_registry_url: str = Field(
         default="",
@@ -91,6 +102,37 @@ class Settings(BaseSettings):
     block_cache_bytes: int = Field(default=64 << 20, ge=1 << 20, description="RocksDB blocks in memory, all tasks together")
     write_buffer_bytes: int = Field(default=64 << 20, ge=1 << 20, description="RocksDB write buffers, all tasks together")
 
+    _client_options: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Read the client's options with the settings: once, at the edge.
+
+        Raises:
+            SettingsError: the file cannot be used.
+        """
+        del context
+        if not self.client_config_file:
+            return
+        try:
+            options = read_options(Path(self.client_config_file))
+        except OptionsError as error:
+            raise SettingsError(f"KAFKA_CONFIG_FILE {error}") from None
+        servers = options.pop(SERVERS, "")
+        self._client_options = options
+        if not self.bootstrap_servers:
+            object.__setattr__(self, "bootstrap_servers", servers)  # frozen from here on
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster, with what its clients need to be let in.
+
+        Raises:
+            NoCluster: no cluster is set and no local broker is up.
+        """
+        if not self.bootstrap_servers:
+            raise NoCluster
+        return Cluster(self.bootstrap_servers, self._client_options)
+
     @property
     def group_id(self) -> str:
         """Consumer group of all workers of this deployment."""
@@ -132,6 +174,8 @@ def load_settings(**overrides: object) -> Settings:
         given = Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(detail) for detail in error.errors())) from None
+    if given.client_config_file and not given.bootstrap_servers:
+        raise SettingsError("KAFKA_CONFIG_FILE is for a cluster of yours: set KAFKA_BOOTSTRAP_SERVERS too, or unset it")
     context: dict[str, str] = {}
     if given.context_file.exists():
         context = json.loads(given.context_file.read_text())
@@ -179,6 +223,8 @@ def origin_of(name: str, settings: Settings) -> str:
     """Say where a setting's value comes from: its variable, the local broker's context, or its default."""
     if variable_of(name) in os.environ or f"TALLY_{name.upper()}" in os.environ:
         return "environment"
+    if name == "bootstrap_servers" and settings.client_config_file:
+        return settings.client_config_file
     default = Settings.model_fields[name].get_default(call_default_factory=True)
     return "default" if getattr(settings, name) == default else str(settings.context_file)
 

@@ -322,7 +322,7 @@ class Producer(FaustProducer):
         """Create a topic of Faust's own, unless it exists."""
 
         def create() -> None:
-            admin = AdminClient(self.app.client_config)
+            admin = AdminClient(self.app.engine.settings.cluster.producer())
             if topic not in admin.list_topics(timeout=30).topics:
                 texts = {name: str(value) for name, value in (config or {}).items()}
                 admin.create_topics([NewTopic(topic, partitions, replication or -1, config=texts)])[topic].result(30)

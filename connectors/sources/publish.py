@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from connectors.cluster import Cluster
 from connectors.sources.sent import Plan, Sent
 from schemas.wire import FIXED, Wire, in_ids_of
 
@@ -30,19 +31,18 @@ class Publisher:
     What was planned with the catalogue's schema ids is sent with those of ``wire``.
     """
 
-    def __init__(self, bootstrap_servers: str, prefix: str, wire: Wire = FIXED) -> None:
+    def __init__(self, cluster: Cluster, prefix: str, wire: Wire = FIXED) -> None:
         self._prefix = prefix
         self._wire = wire
         self._failed: list[str] = []
         self._sent: Counter[str] = Counter()
         self._producer = Producer({
-            "bootstrap.servers": bootstrap_servers,
+            **cluster.producer(),
             "client.id": "tally-generate",
             "enable.idempotence": True,
             "acks": "all",
             "partitioner": "murmur2_random",  # librdkafka's own default is CRC32, which co-partitions with nobody
             "linger.ms": 20,
-            "compression.type": "none",
             "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
             "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
             "delivery.report.only.error": True,
@@ -121,12 +121,12 @@ class Publisher:
         return dict(self._sent)
 
 
-def publish(plan: Plan, bootstrap_servers: str, prefix: str, **pace: Any) -> dict[str, int]:
+def publish(plan: Plan, cluster: Cluster, prefix: str, **pace: Any) -> dict[str, int]:
     """Send a whole plan; ``pace`` is what :meth:`Publisher.send` takes. Gives the counts per topic.
 
     Raises:
         PublishError: when the broker refused records or did not answer.
     """
-    publisher = Publisher(bootstrap_servers, prefix)
+    publisher = Publisher(cluster, prefix)
     publisher.send(plan.sent, **pace)
     return publisher.close()

@@ -65,7 +65,7 @@ def command(orders: int, seed: int, rate: float | None, start_ms: int, prefix: s
 
 
 def _check_topics(settings: Settings) -> None:
-    there = list_topics(settings.bootstrap_servers)
+    there = list_topics(settings.cluster)
     for topic in (ORDERS, PAYMENTS):
         if topic.named(settings.prefix) not in there:  # else the broker might create it with one partition
             raise MissingTopic(f"the cluster has no topic {topic.named(settings.prefix)}: run `tally topics apply`")
@@ -76,7 +76,7 @@ def _send(made: Plan, settings: Settings, rate: float | None) -> dict[str, int]:
     registry = connect(settings)
     if registry is not None:
         registry.enter(settings.prefix, writes=[ORDERS, PAYMENTS])
-    publisher = Publisher(settings.bootstrap_servers, settings.prefix, registry.wire if registry else FIXED)
+    publisher = Publisher(settings.cluster, settings.prefix, registry.wire if registry else FIXED)
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("sending", total=len(made.sent))
         publisher.send(made.sent, rate, lambda done: progress.update(task, completed=done))

@@ -55,9 +55,9 @@ def command(
     """Show the committed records of TOPIC: a declared name (such as order-status) or a full one."""
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     try:
-        name, declared = find_topic(topic, settings, list_topics(settings.bootstrap_servers))
+        name, declared = find_topic(topic, settings, list_topics(settings.cluster))
         read = read_topic if begin == "earliest" else follow_topic
-        records: Iterable[ReadRecord] = read(settings.bootstrap_servers, name)
+        records: Iterable[ReadRecord] = read(settings.cluster, name)
         if key is not None:
             records = (record for record in records if record.key == key.encode())
         registry = connect(settings)

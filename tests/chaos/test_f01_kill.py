@@ -27,11 +27,11 @@ def test_f01_i1_an_epoch_in_which_its_worker_is_killed_is_committed_whole_or_not
 ) -> None:
     whole = plan(orders=6_000, seed=KILL_POINTS.index(place), start_ms=START_MS)
     armed = {"TALLY_KILL_AT": place, "TALLY_KILL_AFTER_EPOCHS": "12", "TALLY_KILL_WHEN": str(tmp_path / "now")}
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, **SETTINGS) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, **SETTINGS) as tally:
         first, second = tally.start("w1"), tally.start("w2", armed)
         wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
         own = second.tasks()
-        publisher = Publisher(broker.bootstrap_servers, topics)
+        publisher = Publisher(broker.cluster, topics)
         publisher.send(whole.sent[:12_000])
         wait_for("w2's stores keep 1,000 keys", lambda: keys_kept(second) >= 1_000)
         (tmp_path / "now").touch()
@@ -55,11 +55,11 @@ def test_f01_i1_workers_killed_at_random_moments_lose_and_repeat_nothing(
 ) -> None:
     chance = random.Random(seed)
     whole = plan(orders=8_000, seed=seed, start_ms=START_MS)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, **SETTINGS) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, **SETTINGS) as tally:
         tally.start("w1")
         tally.start("w2")
         wait_for("both workers have tasks", lambda: all(worker.tasks() for worker in tally.alive()))
-        publish(whole, broker.bootstrap_servers, topics)
+        publish(whole, broker.cluster, topics)
         for _ in range(2):
             goal = tally.committed("orders") + chance.randrange(200, 2_000)
             wait_for("some more is committed", lambda: tally.committed("orders") >= goal)  # noqa: B023 - waited for at once

@@ -25,10 +25,10 @@ def test_f03_i9_a_worker_frozen_in_the_middle_of_its_work_is_fenced(broker: Loca
     whole = plan(orders=3_000, seed=3, start_ms=START_MS)
     # Its open transaction is to hold the takeover back no longer than its session does.
     settings = {"epoch_records_max": 100, "transaction_timeout_ms": 6_000}
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, **settings) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, **settings) as tally:
         first, second = tally.start("w1"), tally.start("w2")
         wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
-        publisher = Publisher(broker.bootstrap_servers, topics)
+        publisher = Publisher(broker.cluster, topics)
         own = second.tasks()
         restores = second.text.count("streams.restore restored")
         publisher.send(whole.sent[:6_000])
@@ -49,7 +49,7 @@ def test_f03_i9_a_frozen_worker_with_only_a_timer_due_writes_nothing(broker: Loc
     admin = admin_client(Settings(bootstrap_servers=broker.bootstrap_servers))
     admin.create_topics([NewTopic(f"{topics}beats", 1, 1)])[f"{topics}beats"].result(30)
     timer = {"TEST_TOPOLOGY": "tests.support.topologies:WITH_TIMER"}
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
         first, second = tally.start("w1"), tally.start("w2", timer)
         wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
         wait_for("w2 beats", lambda: len(beats(tally)) >= 3)
@@ -76,7 +76,7 @@ def anew(worker: Worker, restores: int) -> bool:
 
 def beats(tally: Deployment) -> list[int]:
     """Give when each committed beat was produced."""
-    return [record.timestamp_ms for record in read_topic(tally.bootstrap_servers, f"{tally.prefix}beats")]
+    return [record.timestamp_ms for record in read_topic(tally.cluster, f"{tally.prefix}beats")]
 
 
 def rejoined_at_ms(worker: Worker, after_ms: int) -> int:

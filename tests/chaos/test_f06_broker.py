@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.cluster import Cluster
 from connectors.ground_truth import truth_of
 from connectors.sources.generator import plan
 from connectors.sources.publish import publish
@@ -41,10 +42,10 @@ def test_f06_a_broker_that_is_away_shorter_or_longer_than_a_transaction_may_last
 ) -> None:
     whole = plan(orders=4_000, seed=61, start_ms=START_MS)
     settings = {"epoch_records_max": 100, "transaction_timeout_ms": transaction_timeout_ms}
-    with Deployment(tmp_path, mortal.bootstrap_servers, PREFIX, **settings) as tally:
+    with Deployment(tmp_path, mortal.cluster, PREFIX, **settings) as tally:
         workers = [tally.start("w1"), tally.start("w2")]
         wait_for("both have tasks", lambda: all(len(worker.tasks()) == 12 for worker in workers))
-        publish(whole, mortal.bootstrap_servers, PREFIX)
+        publish(whole, mortal.cluster, PREFIX)
         wait_for("both commit", lambda: all(worker.epochs_count() >= 5 for worker in workers))
         before = mortal.pid
         kill_under(workers, mortal, tally)
@@ -59,8 +60,8 @@ def test_f06_a_broker_that_is_away_shorter_or_longer_than_a_transaction_may_last
 
 def test_f06_f32_sigterm_ends_a_worker_at_work_whose_broker_is_gone_within_10_s(mortal: LocalBroker, tmp_path: Path) -> None:
     whole = plan(orders=2_000, seed=62, start_ms=START_MS)
-    publish(whole, mortal.bootstrap_servers, PREFIX)
-    with Deployment(tmp_path, mortal.bootstrap_servers, PREFIX, epoch_records_max=100) as tally:
+    publish(whole, mortal.cluster, PREFIX)
+    with Deployment(tmp_path, mortal.cluster, PREFIX, epoch_records_max=100) as tally:
         worker = tally.start("w1")
         wait_for("it commits", lambda: worker.epochs_count() >= 3)
         kill_under([worker], mortal, tally)
@@ -75,7 +76,7 @@ def test_f06_f32_sigterm_ends_a_worker_at_work_whose_broker_is_gone_within_10_s(
 
 
 def test_f06_f32_sigterm_ends_an_idle_worker_whose_broker_is_gone_within_10_s(mortal: LocalBroker, tmp_path: Path) -> None:
-    with Deployment(tmp_path, mortal.bootstrap_servers, PREFIX) as tally:
+    with Deployment(tmp_path, mortal.cluster, PREFIX) as tally:
         worker = tally.start("w1")
         wait_for("w1 has every task", lambda: len(worker.tasks()) == 24)
         mortal.kill()
@@ -84,7 +85,7 @@ def test_f06_f32_sigterm_ends_an_idle_worker_whose_broker_is_gone_within_10_s(mo
 
 
 def test_f07_a_worker_without_a_broker_waits_for_one_and_ends_on_sigterm_within_10_s(tmp_path: Path) -> None:
-    with Deployment(tmp_path, f"127.0.0.1:{free_port()}", PREFIX) as tally:
+    with Deployment(tmp_path, Cluster(f"127.0.0.1:{free_port()}"), PREFIX) as tally:
         worker = tally.start("w1")
         wait_for("it waits", lambda: "waiting for the cluster" in worker.text)
         assert worker.stop(timeout_s=10) == 0, worker.text[-3000:]
@@ -99,4 +100,4 @@ def kill_under(workers: list[Worker], broker: LocalBroker, tally: Deployment) ->
     for worker in workers:
         worker.signal(signal.SIGCONT)
     wait_for("every worker notices", lambda: all(REFUSED in worker.text for worker in workers))
-    assert not answers(broker.bootstrap_servers, timeout_s=0.5)
+    assert not answers(broker.cluster, timeout_s=0.5)

@@ -14,7 +14,7 @@ from tests.support.workers import Deployment, wait_for
 
 def test_f10_from_one_to_three_to_two_workers_while_events_flow(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
     whole = plan(orders=6_000, seed=10, start_ms=1_795_000_000_000)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=300) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=300) as tally:
         first = tally.start("w1")
         wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
         with tally.sending(whole.sent, events_per_s=800) as sending:
@@ -28,7 +28,7 @@ def test_f10_from_one_to_three_to_two_workers_while_events_flow(broker: LocalBro
             assert sending.unsent_count > 0, "the events ended before the last rebalance"
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()
-    chain = owners(broker.bootstrap_servers, topics)
+    chain = owners(broker.cluster, topics)
     assert len(chain) == 12
     assert all(names[0] == "w1" and names[-1] in {"w2", "w3"} for names in chain.values()), chain
     assert {name for names in chain.values() for name in names} == {"w1", "w2", "w3"}
@@ -42,7 +42,7 @@ def all_commit(workers: list[Worker]) -> None:
 
 
 def test_f10_a_worker_without_tasks_idles_and_leaves_well(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
         workers = [tally.start(f"w{number}") for number in range(1, 3)]
         wait_for("both share the tasks", lambda: all(len(worker.tasks()) == 12 for worker in workers))
         assert workers[1].stop() == 0

@@ -66,15 +66,15 @@ def test_f13_stores_that_cannot_be_trusted_are_rebuilt_and_no_others(broker: Loc
     whole = plan(orders=1_500, seed=13, start_ms=START_MS)
     cut = len(whole.sent) * 2 // 3
     assert DAMAGES.keys() <= tasks_gone_back_to(whole.sent, cut), "no event needs the state that is restored"
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
-        publisher = Publisher(broker.bootstrap_servers, topics)
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
+        publisher = Publisher(broker.cluster, topics)
         publisher.send(whole.sent[:cut])
         worker = tally.start("w1")
         wait_for("two thirds are committed", lambda: tally.committed("orders") + tally.committed("payments") == cut)
         assert worker.stop() == 0, worker.text[-3000:]
         for task, (damage, _) in DAMAGES.items():
             damage(tally.state_of("w1") / task)
-        records = changelog_counts(broker.bootstrap_servers, topics)
+        records = changelog_counts(broker.cluster, topics)
         again = tally.start("w1")
         wait_for("every task runs", lambda: len(again.tasks()) == 24)
         assert {task: count for task, count in again.restored().items() if count} == {task: records[task] for task in DAMAGES}
@@ -90,22 +90,22 @@ def test_f13_stores_that_are_behind_read_only_what_they_lack(broker: LocalBroker
     whole = plan(orders=2_000, seed=14, start_ms=START_MS)
     third = len(whole.sent) // 3
     assert len(tasks_gone_back_to(whole.sent, 2 * third)) == PARTITIONS
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
         state = tally.state_of("w1")
-        publisher = Publisher(broker.bootstrap_servers, topics)
+        publisher = Publisher(broker.cluster, topics)
         publisher.send(whole.sent[:third])
         worker = tally.start("w1")
         wait_for("a third is committed", lambda: tally.committed("orders") + tally.committed("payments") == third)
         assert worker.stop() == 0
         shutil.copytree(state, tmp_path / "behind")
-        then = changelog_counts(broker.bootstrap_servers, topics)
+        then = changelog_counts(broker.cluster, topics)
         publisher.send(whole.sent[third : 2 * third])
         worker = tally.start("w1")
         wait_for("two thirds are committed", lambda: tally.committed("orders") + tally.committed("payments") == 2 * third)
         assert worker.stop() == 0
         shutil.rmtree(state)
         shutil.copytree(tmp_path / "behind", state)
-        now = changelog_counts(broker.bootstrap_servers, topics)
+        now = changelog_counts(broker.cluster, topics)
         again = tally.start("w1")
         wait_for("every task runs", lambda: len(again.tasks()) == 24)
         restored = again.restored()

@@ -24,15 +24,15 @@ def test_f16_a_dangling_transaction_holds_its_own_task_in_restoring_and_leaves_n
 ) -> None:
     whole = plan(orders=1_500, seed=16, start_ms=1_795_000_000_000)
     cut = len(whole.sent) * 2 // 3
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
-        publisher = Publisher(broker.bootstrap_servers, topics)
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
+        publisher = Publisher(broker.cluster, topics)
         publisher.send(whole.sent[:cut])
         worker = tally.start("w1")
         wait_for("two thirds are committed", lambda: tally.committed("orders") + tally.committed("payments") == cut)
         tally.wait_consumed("revenue-deltas")
         assert worker.stop() == 0
         shutil.rmtree(tmp_path / "home" / "state")
-        records = changelog_counts(broker.bootstrap_servers, topics)
+        records = changelog_counts(broker.cluster, topics)
         dangling = begin_and_leave_open(broker, topics)
         again = tally.start("w1")
         wait_for("all that is committed is read", lambda: +records == {task: n for task, n in again.restored().items() if n})
@@ -46,7 +46,7 @@ def test_f16_a_dangling_transaction_holds_its_own_task_in_restoring_and_leaves_n
         wait_for("every task runs", lambda: len(again.tasks()) == 24)
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()
-    uncommitted = read_topic(broker.bootstrap_servers, f"{topics}settlement-changelog", committed_only=False)
+    uncommitted = read_topic(broker.cluster, f"{topics}settlement-changelog", committed_only=False)
     assert b"order_state/" + NEVER in {record.key for record in uncommitted if record.partition == 5}
     store = Store(tally.state_of("w1") / "settlement" / "5", ["order_state"], StoreResources(1 << 20, 1 << 20))
     committed = next(key for key in keys_of(broker, topics, partition=5))
@@ -60,7 +60,7 @@ def begin_and_leave_open(broker: LocalBroker, topics: str) -> Producer:
     """Write a row into the changelog of settlement/5 in a transaction that the broker ends in ten minutes at the earliest."""
     producer = Producer(
         {
-            "bootstrap.servers": broker.bootstrap_servers,
+            **broker.cluster.producer(),
             "transactional.id": f"{topics}dangling",
             "transaction.timeout.ms": 600_000,
         }
@@ -74,6 +74,6 @@ def begin_and_leave_open(broker: LocalBroker, topics: str) -> Producer:
 
 def keys_of(broker: LocalBroker, topics: str, partition: int) -> set[bytes]:
     """Give the orders in a committed changelog."""
-    found = (record for record in read_topic(broker.bootstrap_servers, f"{topics}settlement-changelog"))
+    found = (record for record in read_topic(broker.cluster, f"{topics}settlement-changelog"))
     keys = {record.key for record in found if record.partition == partition and record.key}
     return {key.removeprefix(b"order_state/") for key in keys if key.startswith(b"order_state/")}

@@ -22,9 +22,9 @@ START_MS = 1_795_000_000_000
 
 def test_f19_i8_an_agent_that_raises_once_after_writing_is_redone(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
     whole = plan(orders=3_000, seed=19, start_ms=START_MS)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=500) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=500) as tally:
         worker = tally.start("w1", {"TEST_TOPOLOGY": "tests.support.topologies:RAISING_ONCE"})
-        publish(whole, broker.bootstrap_servers, topics)
+        publish(whole, broker.cluster, topics)
         verdict = tally.finish(truth_of(whole))
         assert worker.text.count("agent settlement: RuntimeError: raised once, after writing to a table") == 1
         assert worker.text.count(" failed (1 of 3)") == 1
@@ -36,9 +36,9 @@ def test_f19_i8_a_task_that_an_agent_cannot_work_on_is_paused_and_the_others_go_
 ) -> None:
     whole = plan(orders=2_000, seed=20, start_ms=START_MS)
     half = len(whole.sent) // 2
-    publisher = Publisher(broker.bootstrap_servers, topics)
+    publisher = Publisher(broker.cluster, topics)
     publisher.send(whole.sent[:half])
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=1_000) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=1_000) as tally:
         worker = tally.start("w1", {"TEST_TOPOLOGY": "tests.support.topologies:RAISING_FOR_PARTITION_3"})
         wait_for("settlement/3 is paused", lambda: worker.tasks("paused") == ["settlement/3"])
         assert "cannot work on partition 3" in worker.task_pages()["settlement/3"]["reason"]
@@ -47,8 +47,8 @@ def test_f19_i8_a_task_that_an_agent_cannot_work_on_is_paused_and_the_others_go_
         others = [f"settlement/{number}" for number in range(12) if number != 3]
         wait_for("the other tasks consume what was sent after the pause", lambda: tally.lag(others) == 0)
         assert len(worker.tasks()) == 23
-        committed = read_group_offsets(broker.bootstrap_servers, tally.group_id)
-        (pause,) = chains(broker.bootstrap_servers, topics, "settlement-changelog")[3]
+        committed = read_group_offsets(broker.cluster, tally.group_id)
+        (pause,) = chains(broker.cluster, topics, "settlement-changelog")[3]
         assert "cannot work on partition 3" in pause.paused
         assert all(position.first_offset == position.next_offset for position in pause.positions)
         assert [committed[f"{topics}{name}", 3] for name in ("orders", "payments")] == [0, 0], "the paused task went on"
@@ -66,8 +66,8 @@ def test_f19_i8_records_on_which_decide_raises_are_buried_alone_and_in_order(
 ) -> None:
     sent = plan(orders=1_500, seed=21, start_ms=START_MS)
     whole = Plan(sent.seed, sent.start_ms, [buried_if_decide_raises(record) for record in sent.sent])
-    publish(whole, broker.bootstrap_servers, topics)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=500) as tally:
+    publish(whole, broker.cluster, topics)
+    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=500) as tally:
         tally.start("w1", {"TEST_TOPOLOGY": "tests.support.topologies:DECIDE_RAISES"})
         verdict = tally.finish(truth_of(whole))
     # Every row of every order, and every dead letter with its reason: the neighbours of what was buried are right.
@@ -75,7 +75,7 @@ def test_f19_i8_records_on_which_decide_raises_are_buried_alone_and_in_order(
     letters = [
         letter
         for name in ("orders.dlq", "payments.dlq")
-        for letter in read_topic(broker.bootstrap_servers, topics + name)
+        for letter in read_topic(broker.cluster, topics + name)
         if header(letter, "__tally.errors.class") == "exception"
     ]
     assert len(letters) == sum(record.expected == RAISED for record in whole.sent) > 500

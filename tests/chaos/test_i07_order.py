@@ -28,10 +28,10 @@ def test_i7_order_of_arrival_is_kept_per_key_across_a_join_and_a_takeover(
 ) -> None:
     placed, captures = captures_of_rising_amounts()
     whole = Plan(0, START_MS, placed.sent + captures.sent)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=200) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=200) as tally:
         first = tally.start("w1", EVERY_STEP)
         wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
-        publish(placed, broker.bootstrap_servers, topics)
+        publish(placed, broker.cluster, topics)
         wait_for("every order is placed, so that no capture waits", lambda: tally.lag() == 0)
         with tally.sending(captures.sent, events_per_s=300) as sending:
             wait_for("w1 commits", lambda: first.epochs_count() >= 10)
@@ -43,11 +43,11 @@ def test_i7_order_of_arrival_is_kept_per_key_across_a_join_and_a_takeover(
             assert sending.unsent_count > 0, "the events ended before the takeover"
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()
-    chain = owners(broker.bootstrap_servers, topics)
+    chain = owners(broker.cluster, topics)
     moved = [task for task in killed.tasks if chain[int(task.split("/")[1])] == ["w1", "w2", "w1"]]
     assert len(moved) == 6, f"{killed.tasks} were to go from w1 to w2 and back: {chain}"
     steps: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for record in read_topic(broker.bootstrap_servers, f"{topics}order-status"):
+    for record in read_topic(broker.cluster, f"{topics}order-status"):
         row = decode(record.value)
         assert isinstance(row, OrderStatus)
         step = (row.revision, row.captured_minor)

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from connectors.cluster import Cluster
 from streams.admin import admin_client, delete_topics
 from streams.settings import Settings
 
@@ -21,12 +22,12 @@ DEMO = (sys.executable, "-c", "from streams.cli import main; main()", "demo")
 
 
 @contextmanager
-def started(home: Path, bootstrap_servers: str, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+def started(home: Path, cluster: Cluster, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``tally demo`` on this cluster; whatever of it still lives at the end is killed."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TALLY_", "KAFKA_"))}
     environment = clean | {
         "TALLY_HOME": str(home),
-        "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "KAFKA_BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
         **options.pop("environment", {}),
     }
     demo = subprocess.Popen([*DEMO, *arguments], env=environment, cwd=ROOT, **options)
@@ -37,7 +38,7 @@ def started(home: Path, bootstrap_servers: str, *arguments: str, **options: Any)
         demo.wait()
         for worker in workers_of(home):
             worker.kill()
-        delete_topics(admin_client(Settings(bootstrap_servers=bootstrap_servers)), "demo-")
+        delete_topics(admin_client(Settings(bootstrap_servers=cluster.bootstrap_servers)), "demo-")
 
 
 def workers_of(home: Path) -> list[psutil.Process]:

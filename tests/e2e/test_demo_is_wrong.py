@@ -8,6 +8,7 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
+from connectors.cluster import Cluster
 from schemas.codec import encode
 from schemas.events import MerchantRevenue
 from schemas.keys import row_key
@@ -25,15 +26,13 @@ def test_one_row_of_somebody_else_makes_the_demo_say_wrong_and_end_with_1(broker
     report_file = tmp_path / "demo.json"
     arguments = ["--orders", "600", "--no-kill", "--report", str(report_file)]
     said = ""
-    with started(
-        tmp_path / "home", broker.bootstrap_servers, *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    ) as demo:
+    with started(tmp_path / "home", broker.cluster, *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as demo:
         assert demo.stdout is not None
         while not prefix_in(said):
             line = demo.stdout.readline().decode()
             assert line, said
             said += line
-        _write(broker.bootstrap_servers, prefix_in(said))
+        _write(broker.cluster, prefix_in(said))
         rest, _ = demo.communicate(timeout=200)
         assert workers_of(tmp_path / "home") == []
     verdict, *rows = [line for line in rest.decode().splitlines() if not line.startswith(" ")]
@@ -50,9 +49,9 @@ def test_one_row_of_somebody_else_makes_the_demo_say_wrong_and_end_with_1(broker
     assert [(problem["topic"], problem["key"]) for problem in foreign] == [("revenue-by-merchant-1m", KEY)]
 
 
-def _write(bootstrap_servers: str, prefix: str) -> None:
+def _write(cluster: Cluster, prefix: str) -> None:
     """One minor unit captured by a merchant that has no orders, committed, and where its key belongs."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "transactional.id": f"{prefix}rogue"})
+    producer = Producer({**cluster.producer(), "transactional.id": f"{prefix}rogue"})
     producer.init_transactions(30)
     producer.begin_transaction()
     partition = partition_of(ROGUE.merchant_id, PARTITIONS)

@@ -68,7 +68,7 @@ def demo_in_a_terminal(home: Path, broker: LocalBroker, *arguments: str) -> Iter
     try:
         with started(
             home,
-            broker.bootstrap_servers,
+            broker.cluster,
             *arguments,
             environment={"TERM": "xterm-256color"},
             stdin=terminal.file,

@@ -22,7 +22,7 @@ SURFACE = {"TEST_TOPOLOGY": "tests.support.faust_surface:WITH_FAUST"}
 
 @pytest.fixture
 def deployment(broker: LocalBroker, topics: str, tmp_path: Path) -> Iterator[Deployment]:
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
         yield tally
 
 
@@ -35,7 +35,7 @@ def test_faust_agents_on_plain_topics_answer_beside_the_stages(broker: LocalBrok
     whole = plan(orders=1_000, seed=51, start_ms=START_MS)
     worker = deployment.start("w1", SURFACE)
     wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
-    publish(whole, broker.bootstrap_servers, topics)
+    publish(whole, broker.cluster, topics)
     assert [page(worker, f"/square/{amount}") for amount in (3, 12)] == [9, 144]
     page(worker, "/sums")
     wait_for("group_by has brought every number", lambda: page(worker, "/seen")["seen"].get("odd") == 25)
@@ -69,6 +69,6 @@ def test_what_is_sent_to_a_topic_that_is_not_there_fails_alone(broker: LocalBrok
     worker = deployment.start("w1", SURFACE)
     wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
     assert page(worker, "/nowhere") == "nothing can be sent to t-nobody-made-this: it does not exist: make it first"
-    publish(whole, broker.bootstrap_servers, topics)
+    publish(whole, broker.cluster, topics)
     verdict = deployment.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()

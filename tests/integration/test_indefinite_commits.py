@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.cluster import Cluster
 from connectors.ground_truth import truth_of
 from connectors.sources.generator import plan
 from connectors.sources.publish import Publisher
@@ -16,7 +17,7 @@ from streams.admin import admin_client, apply_topics, delete_topics
 from streams.settings import Settings
 from streams.transaction import Committed, Unknown
 from tests.support.end_txn import EndTxnProxy, Fault, proxied_broker
-from tests.support.transactions import Cluster, Writer
+from tests.support.transactions import Writer, Written
 from tests.support.workers import Deployment, wait_for
 
 pytestmark = pytest.mark.kafka
@@ -25,9 +26,9 @@ pytestmark = pytest.mark.kafka
 class Proxied:
     """A broker behind the proxy, and every topic under a prefix."""
 
-    def __init__(self, past: str, proxy: EndTxnProxy, prefix: str) -> None:
+    def __init__(self, past: Cluster, proxy: EndTxnProxy, prefix: str) -> None:
         self.past = past
-        self.through = f"127.0.0.1:{proxy.port}"
+        self.through = Cluster(f"127.0.0.1:{proxy.port}")
         self.proxy = proxy
         self.prefix = prefix
 
@@ -37,15 +38,15 @@ class Proxied:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, EndTxnProxy]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, EndTxnProxy]]:
     with proxied_broker(tmp_path_factory.mktemp("proxied-broker")) as (broker, proxy):
-        yield broker.bootstrap_servers, proxy
+        yield broker.cluster, proxy
 
 
 @pytest.fixture
-def proxied(servers: tuple[str, EndTxnProxy], prefix: str) -> Iterator[Proxied]:
+def proxied(servers: tuple[Cluster, EndTxnProxy], prefix: str) -> Iterator[Proxied]:
     past, proxy = servers
-    admin = admin_client(Settings(bootstrap_servers=past, prefix=prefix))
+    admin = admin_client(Settings(bootstrap_servers=past.bootstrap_servers, prefix=prefix))
     apply_topics(admin, TOPICS, prefix)
     proxy.arm(Fault.NONE)
     try:
@@ -56,41 +57,41 @@ def proxied(servers: tuple[str, EndTxnProxy], prefix: str) -> Iterator[Proxied]:
 
 
 def test_f05a_a_commit_whose_answer_is_lost_with_its_connection_is_asked_again_and_stands_once(proxied: Proxied) -> None:
-    cluster, writer = Cluster(proxied.past, proxied.prefix), Writer(proxied.through, proxied.prefix)
+    written, writer = Written(proxied.past, proxied.prefix), Writer(proxied.through, proxied.prefix)
     assert isinstance(writer.commit("before", 1), Committed)
     proxied.proxy.arm(Fault.CUT)
     outcome = writer.commit("cut", 2)
     assert proxied.proxy.met == 1, "the answer was not lost"
     assert isinstance(outcome, Committed)
-    assert list(outcome.marker_offsets.values()) == [offset for name, offset in cluster.markers() if name == "cut"]
-    assert (cluster.names(), cluster.position()) == (["before", "cut"], 2)
+    assert list(outcome.marker_offsets.values()) == [offset for name, offset in written.markers() if name == "cut"]
+    assert (written.names(), written.position()) == (["before", "cut"], 2)
 
 
 def test_f05b_a_commit_that_is_never_answered_is_unknown_and_had_happened(proxied: Proxied) -> None:
-    cluster, writer = Cluster(proxied.past, proxied.prefix), Writer(proxied.through, proxied.prefix, now_s=proxied.now_s)
+    written, writer = Written(proxied.past, proxied.prefix), Writer(proxied.through, proxied.prefix, now_s=proxied.now_s)
     assert isinstance(writer.commit("before", 1), Committed)
     proxied.proxy.arm(Fault.SILENCE)
     outcome = writer.commit("unanswered", 2)
     proxied.proxy.lift()
     assert proxied.proxy.met >= 1, "the answer was not lost"
     assert isinstance(outcome, Unknown)
-    assert (cluster.names(), cluster.position()) == (["before", "unanswered"], 2), "it had happened, whole"
+    assert (written.names(), written.position()) == (["before", "unanswered"], 2), "it had happened, whole"
     assert isinstance(writer.commit("after", 3), Committed)
-    assert [name for name, _ in cluster.markers()] == ["before", "unanswered", "after"]
+    assert [name for name, _ in written.markers()] == ["before", "unanswered", "after"]
 
 
 def test_f05_a_commit_that_never_reaches_the_broker_is_unknown_and_never_happens(proxied: Proxied) -> None:
     writer = Writer(proxied.through, proxied.prefix, now_s=proxied.now_s, transaction_timeout_ms=60_000)
-    cluster = Cluster(proxied.past, proxied.prefix)
+    written = Written(proxied.past, proxied.prefix)
     assert isinstance(writer.commit("before", 1), Committed)
     proxied.proxy.arm(Fault.LOSS)
     outcome = writer.commit("lost", 2)
     proxied.proxy.lift()
     assert proxied.proxy.met >= 1, "the request was not lost"
     assert isinstance(outcome, Unknown)
-    assert (cluster.names(), cluster.position()) == (["before"], 1), "the new producer has ended it"
+    assert (written.names(), written.position()) == (["before"], 1), "the new producer has ended it"
     assert isinstance(writer.commit("after", 2), Committed)
-    assert (cluster.names(), cluster.position()) == (["after", "before"], 2)
+    assert (written.names(), written.position()) == (["after", "before"], 2)
 
 
 @pytest.mark.parametrize("fault", [Fault.SILENCE, Fault.LOSS], ids=lambda fault: fault.name.lower())

@@ -22,17 +22,17 @@ ORDER = OrderPlaced("e-1", "o-1", 1_795_000_000_000, "shop", "c-1", "m-1", "EUR"
 def test_f20_the_largest_unreadable_record_is_buried_and_its_neighbours_go_on(
     broker: LocalBroker, topics: str, tmp_path: Path
 ) -> None:
-    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.max.bytes": 2 * MAX_INPUT_BYTES})
+    producer = Producer({**broker.cluster.producer(), "message.max.bytes": 2 * MAX_INPUT_BYTES})
     producer.produce(f"{topics}orders", GARBAGE, b"o-1", RIGHT)
     producer.produce(f"{topics}orders", encode(ORDER), b"o-1", RIGHT)
     assert producer.flush(30) == 0
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
         worker = tally.start("w1")
         tally.wait_consumed("orders")
         assert worker.tasks("stopped") == []
         assert worker.stop() == 0
-    (buried,) = read_topic(broker.bootstrap_servers, f"{topics}orders.dlq")
+    (buried,) = read_topic(broker.cluster, f"{topics}orders.dlq")
     assert buried.value == GARBAGE
     assert dict(buried.headers)["__tally.errors.reason"] == b"no_magic_byte"
-    (row,) = read_topic(broker.bootstrap_servers, f"{topics}order-status")
+    (row,) = read_topic(broker.cluster, f"{topics}order-status")
     assert row.key == b"o-1"

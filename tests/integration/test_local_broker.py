@@ -17,6 +17,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from connectors.cluster import Cluster
 from schemas.topics import ORDERS, TOPICS
 from streams.admin import admin_client, apply_topics, delete_topics, list_topics, partition_counts
 from streams.broker_supervisor import count_clients
@@ -70,7 +71,7 @@ def test_another_partition_count_is_told_and_left_as_it_is(admin: AdminClient, p
 
 def test_the_list_counts_records_and_names_what_is_missing(admin: AdminClient, broker: LocalBroker, prefix: str) -> None:
     apply_topics(admin, [ORDERS], prefix)
-    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "partitioner": "murmur2_random"})
+    producer = Producer({**broker.cluster.producer(), "partitioner": "murmur2_random"})
     for number in range(5):
         producer.produce(ORDERS.named(prefix), key=f"o-{number}", value=b"x")
     assert producer.flush(30) == 0
@@ -95,7 +96,7 @@ def test_a_killed_broker_comes_back_on_its_address_with_its_data(tmp_path: Path)
         apply_topics(admin, [ORDERS], "kept.")
         own.kill()
         assert gone(pid)
-        assert not answers(address, timeout_s=0.2)
+        assert not answers(own.cluster, timeout_s=0.2)
         own.start()
         assert own.bootstrap_servers == address
         until(lambda: partition_counts(admin, ["kept.orders"]) == {"kept.orders": 12}, "the topic is there again")
@@ -168,7 +169,7 @@ def test_up_twice_is_one_broker_and_down_ends_it(tmp_path: Path) -> None:
         assert first.stdout.startswith("started: ")
         found = read_context(context)
         assert found["prefix"] == "demo-1."
-        assert answers(found["bootstrap_servers"])
+        assert answers(Cluster(found["bootstrap_servers"]))
         assert tally("broker", "up").stdout == first.stdout.replace("started", "already running")
         assert found == read_context(context)
         status = tally("broker", "status")

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from connectors.cluster import Cluster
 from connectors.reader import ReadError, end_offsets, latest_per_key, ranges_of, read_group_offsets, read_topic
 from connectors.sources.generator import Plan, plan
 from connectors.sources.publish import Publisher, publish
@@ -26,11 +27,13 @@ START_MS = 1_795_000_000_000
 class Broker(Protocol):
     @property
     def bootstrap_servers(self) -> str: ...
+    @property
+    def cluster(self) -> Cluster: ...
 
 
 def transactional(broker: Broker, prefix: str) -> Producer:
     producer = Producer({
-        "bootstrap.servers": broker.bootstrap_servers,
+        **broker.cluster.producer(),
         "transactional.id": f"{prefix}test",
         "partitioner": "murmur2_random",
         "transaction.timeout.ms": 60_000,
@@ -54,7 +57,7 @@ def check_all_is_there(broker: Broker, prefix: str, sent: Plan) -> None:
                 per_key[each.key].append(each.value)
         found: dict[bytes | None, list[bytes | None]] = defaultdict(list)
         misrouted = {each.key for each in sent.sent if each.topic is topic and each.partition is not None}
-        for record in read_topic(broker.bootstrap_servers, topic.named(prefix)):
+        for record in read_topic(broker.cluster, topic.named(prefix)):
             found[record.key].append(record.value)
             if record.key is not None and record.key not in misrouted:
                 assert record.partition == partition_of(record.key.decode(), topic.partitions)
@@ -63,14 +66,14 @@ def check_all_is_there(broker: Broker, prefix: str, sent: Plan) -> None:
 
 def test_a_plan_comes_back_whole_in_order_per_key_and_where_murmur2_puts_it(broker: Broker, prefix: str) -> None:
     sent = plan(300, 1, START_MS)
-    counts = publish(sent, broker.bootstrap_servers, prefix)
+    counts = publish(sent, broker.cluster, prefix)
     assert counts == {topic.name: sum(each.topic is topic for each in sent.sent) for topic in (ORDERS, PAYMENTS)}
     check_all_is_there(broker, prefix, sent)
 
 
 def test_a_plan_can_be_sent_in_a_paced_part_and_a_rest_and_stopped(broker: Broker, prefix: str) -> None:
     sent = plan(200, 2, START_MS)
-    publisher = Publisher(broker.bootstrap_servers, prefix)
+    publisher = Publisher(broker.cluster, prefix)
     progress: list[int] = []
     assert publisher.send(sent.sent[:250], 2_000, progress.append) == 250
     assert progress == [100, 200, 250]
@@ -87,13 +90,13 @@ def test_a_reader_leaves_out_aborted_records_and_ends_behind_transaction_markers
     producer.commit_transaction(30)
     in_transaction(producer, topic, ["c"])
     producer.abort_transaction(30)
-    ends = end_offsets(broker.bootstrap_servers, topic)
+    ends = end_offsets(broker.cluster, topic)
     assert ends[3] == 5  # two records, a marker, an aborted record, a marker
-    records = list(read_topic(broker.bootstrap_servers, topic))
+    records = list(read_topic(broker.cluster, topic))
     assert [(record.partition, record.offset, record.key) for record in records] == [(3, 0, b"a"), (3, 1, b"b")]
-    assert [record.key for record in read_topic(broker.bootstrap_servers, topic, from_offsets={3: 1})] == [b"b"]
-    assert list(read_topic(broker.bootstrap_servers, topic, from_offsets={3: 2})) == []
-    everything = [record.key for record in read_topic(broker.bootstrap_servers, topic, committed_only=False)]
+    assert [record.key for record in read_topic(broker.cluster, topic, from_offsets={3: 1})] == [b"b"]
+    assert list(read_topic(broker.cluster, topic, from_offsets={3: 2})) == []
+    everything = [record.key for record in read_topic(broker.cluster, topic, committed_only=False)]
     assert everything == [b"a", b"b", b"c"]
     assert set(latest_per_key(records)) == {b"a", b"b"}
 
@@ -105,29 +108,29 @@ def test_an_open_transaction_is_not_waited_for_and_not_read(broker: Broker, pref
     producer.commit_transaction(30)
     in_transaction(producer, topic, ["open"])
     try:
-        assert [record.key for record in read_topic(broker.bootstrap_servers, topic)] == [b"a"]
-        assert ranges_of(broker.bootstrap_servers, topic)[3].end == 2
-        assert ranges_of(broker.bootstrap_servers, topic, committed_only=False)[3].end == 3
+        assert [record.key for record in read_topic(broker.cluster, topic)] == [b"a"]
+        assert ranges_of(broker.cluster, topic)[3].end == 2
+        assert ranges_of(broker.cluster, topic, committed_only=False)[3].end == 3
     finally:
         producer.abort_transaction(30)
 
 
 def test_group_offsets_are_read_and_a_group_without_offsets_has_none(broker: Broker, prefix: str) -> None:
     place = TopicPartition(ORDERS.named(prefix), 5, 0)
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": f"{prefix}g", "enable.auto.commit": False})
+    consumer = Consumer({**broker.cluster.consumer(), "group.id": f"{prefix}g", "enable.auto.commit": False})
     consumer.commit(offsets=[place], asynchronous=False)
     consumer.close()
-    assert read_group_offsets(broker.bootstrap_servers, f"{prefix}g") == {(place.topic, 5): 0}
-    assert read_group_offsets(broker.bootstrap_servers, f"{prefix}nobody") == {}
+    assert read_group_offsets(broker.cluster, f"{prefix}g") == {(place.topic, 5): 0}
+    assert read_group_offsets(broker.cluster, f"{prefix}nobody") == {}
 
 
 def test_a_topic_that_is_not_there_is_a_sentence(broker: Broker, prefix: str) -> None:
     with pytest.raises(ReadError, match=r"no topic .*nothing.* `tally topics apply`"):
-        list(read_topic(broker.bootstrap_servers, f"{prefix}nothing"))
+        list(read_topic(broker.cluster, f"{prefix}nothing"))
 
 
 def test_a_world_of_empty_topics_can_be_read(broker: Broker, prefix: str) -> None:
-    world = read_world(broker.bootstrap_servers, prefix, f"{prefix}tally")
+    world = read_world(broker.cluster, prefix, f"{prefix}tally")
     assert not any(world.records.values())
     assert set(world.ends.values()) == {0}
     assert (world.committed, world.markers, world.deltas_count) == ({}, {}, 0)

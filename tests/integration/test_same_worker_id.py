@@ -25,10 +25,10 @@ def test_f04_of_two_workers_with_one_id_the_older_ends_with_4_and_a_sentence(
 ) -> None:
     whole = plan(orders=orders, seed=4, start_ms=1_795_000_000_000)
     first = len(whole.sent) // 10
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=epoch_records_max) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=epoch_records_max) as tally:
         older = tally.start("w1", home="one-host")
         wait_for("the older has every task", lambda: len(older.tasks()) == 24)
-        publisher = Publisher(broker.bootstrap_servers, topics)
+        publisher = Publisher(broker.cluster, topics)
         publisher.send(whole.sent[:first])
         wait_for("the older commits", lambda: older.epochs_count() >= 1)
         newer = tally.start("w1", home="another-host")

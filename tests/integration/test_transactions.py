@@ -13,7 +13,7 @@ from streams.errors import WorkerFencedError
 from streams.local_broker import LocalBroker
 from streams.settings import Settings
 from streams.transaction import Aborted, Committed
-from tests.support.transactions import Cluster, Writer
+from tests.support.transactions import Writer, Written
 
 FEW = 3
 MANY = 300_000
@@ -41,25 +41,25 @@ def small_topics(broker: LocalBroker, prefix: str) -> Iterator[str]:
     ],
 )
 def test_f04_a_second_producer_of_the_same_transactional_id_fences_the_first(rows: int, broker: LocalBroker, topics: str) -> None:
-    cluster = Cluster(broker.bootstrap_servers, topics)
-    first = Writer(broker.bootstrap_servers, topics)
+    written = Written(broker.cluster, topics)
+    first = Writer(broker.cluster, topics)
     assert isinstance(first.commit("first", 1), Committed)
-    second = Writer(broker.bootstrap_servers, topics)
+    second = Writer(broker.cluster, topics)
     with pytest.raises(WorkerFencedError, match=rf"transactional id {topics}writer has a newer owner"):
         first.commit("zombie", 2, rows=rows)
     assert isinstance(second.commit("second", 3), Committed)
-    assert cluster.names() == ["first", "second"]
-    assert [name for name, _ in cluster.markers()] == ["first", "second"]
-    assert cluster.position() == 3
+    assert written.names() == ["first", "second"]
+    assert [name for name, _ in written.markers()] == ["first", "second"]
+    assert written.position() == 3
 
 
 def test_rows_that_the_broker_refuses_are_an_abort_and_the_producer_goes_on(broker: LocalBroker, small_topics: str) -> None:
-    cluster = Cluster(broker.bootstrap_servers, small_topics)
-    writer = Writer(broker.bootstrap_servers, small_topics)
+    written = Written(broker.cluster, small_topics)
+    writer = Writer(broker.cluster, small_topics)
     assert isinstance(writer.commit("before", 1), Committed)
     # The client's batches are larger than what the topic takes, and it learns that while it takes over the rest.
     assert isinstance(writer.commit("refused", 2, rows=MANY, row_bytes=100), Aborted)
     # librdkafka may need one abort more, to number its records anew.
     assert next(outcome for outcome in (writer.commit("after", 3) for _ in range(2)) if isinstance(outcome, Committed))
-    assert cluster.names() == ["after", "before"]
-    assert cluster.position() == 3
+    assert written.names() == ["after", "before"]
+    assert written.position() == 3

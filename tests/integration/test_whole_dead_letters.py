@@ -14,6 +14,7 @@ import msgspec
 from confluent_kafka import Producer
 
 from agents.settlement.state import ORDER_STATE
+from connectors.cluster import Cluster
 from connectors.reader import ReadRecord, latest_per_key, read_topic
 from schemas.codec import encode
 from schemas.events import OrderLine
@@ -115,31 +116,31 @@ def test_i4_every_kind_of_bad_record_is_buried_whole_and_its_neighbours_are_appl
     broker: LocalBroker, topics: str, tmp_path: Path
 ) -> None:
     began_ms = _now_ms()
-    sent = _send(broker.bootstrap_servers, f"{topics}orders")
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=4) as tally:
+    sent = _send(broker.cluster, f"{topics}orders")
+    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=4) as tally:
         worker = tally.start("w1", {"TEST_TOPOLOGY": "tests.support.topologies:DECIDE_RAISES"})
         tally.wait_consumed("orders")
         assert worker.tasks("stopped") == []
         assert worker.stop() == 0, worker.text[-3000:]
-    letters = list(read_topic(broker.bootstrap_servers, f"{topics}orders.dlq"))
+    letters = list(read_topic(broker.cluster, f"{topics}orders.dlq"))
     assert len(letters) == len(BAD), "a record was buried twice, or not at all"
     found = {int(dict(letter.headers)["__streams.errors.offset"] or b""): letter for letter in letters}
     for offset, (bad, came) in sent.items():
         _check(found[offset], bad, came, began_ms)
-    changelog = latest_per_key(read_topic(broker.bootstrap_servers, f"{topics}settlement-changelog"))
+    changelog = latest_per_key(read_topic(broker.cluster, f"{topics}settlement-changelog"))
     assert {key: row.value for key, row in changelog.items() if key != MARKER_KEY} == _right_states()
-    assert chains(broker.bootstrap_servers, topics, "settlement-changelog")[PARTITION][-1].counters == _right_counters()
+    assert chains(broker.cluster, topics, "settlement-changelog")[PARTITION][-1].counters == _right_counters()
 
 
-def _send(bootstrap_servers: str, topic: str) -> dict[int, tuple[Bad, ReadRecord]]:
+def _send(cluster: Cluster, topic: str) -> dict[int, tuple[Bad, ReadRecord]]:
     """Send good, bad, good, ... bad, good to one partition; give the bad ones by offset, as the broker has them."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True})
+    producer = Producer({**cluster.producer(), "enable.idempotence": True})
     for good, bad in zip(GOOD, [*BAD, None], strict=True):
         producer.produce(topic, encode(good), good.order_id.encode(), PARTITION, headers=[("trace", b"good")])
         if bad is not None:
             producer.produce(topic, bad.value, bad.key, PARTITION, headers=list(bad.headers))
     assert producer.flush(30) == 0
-    came = sorted(read_topic(bootstrap_servers, topic), key=lambda record: record.offset)
+    came = sorted(read_topic(cluster, topic), key=lambda record: record.offset)
     assert [record.offset for record in came] == list(range(2 * len(BAD) + 1))
     return {record.offset: (bad, record) for bad, record in zip(BAD, came[1::2], strict=True)}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from connectors.cluster import Cluster
 from connectors.ground_truth import truth_of
 from connectors.sources.generator import plan
 from connectors.sources.publish import publish
@@ -18,8 +19,8 @@ START_MS = 1_795_000_000_000
 
 def test_faust_runs_the_worker_too(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
     whole = plan(orders=800, seed=41, start_ms=START_MS)
-    publish(whole, broker.bootstrap_servers, topics)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+    publish(whole, broker.cluster, topics)
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
         worker = tally.start("w1", arguments=["-m", "faust", "-A", "streams.faust_entry", "worker", "--loglevel", "info"])
         verdict = tally.finish(truth_of(whole))
         assert "ƒaµS†" in worker.text
@@ -28,10 +29,10 @@ def test_faust_runs_the_worker_too(broker: LocalBroker, topics: str, tmp_path: P
 
 def test_the_classic_protocol_survives_a_kill(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
     whole = plan(orders=3_000, seed=42, start_ms=START_MS)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, group_protocol="classic", epoch_records_max=300) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, group_protocol="classic", epoch_records_max=300) as tally:
         first, second = tally.start("w1"), tally.start("w2")
         wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
-        publish(whole, broker.bootstrap_servers, topics)
+        publish(whole, broker.cluster, topics)
         killed = kill_at_work(tally, [second])
         assert len(killed.tasks) == 6
         wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
@@ -43,10 +44,10 @@ def test_f32_sigterm_under_load_commits_leaves_the_group_closes_the_stores_and_e
     broker: LocalBroker, topics: str, tmp_path: Path
 ) -> None:
     whole = plan(orders=4_000, seed=43, start_ms=START_MS)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics, epoch_records_max=500) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=500) as tally:
         worker = tally.start("w1")
         wait_for("w1 has every task", lambda: len(worker.tasks()) == 24)
-        publish(whole, broker.bootstrap_servers, topics)
+        publish(whole, broker.cluster, topics)
         wait_for("some is committed", lambda: tally.committed("orders") > 0)
         worker.signal(15)
         worker.signal(15)
@@ -62,7 +63,7 @@ def test_f32_sigterm_under_load_commits_leaves_the_group_closes_the_stores_and_e
 
 
 def test_a_worker_that_ends_by_itself_fails_the_run_that_it_was_started_in(tmp_path: Path) -> None:
-    tally = Deployment(tmp_path, "127.0.0.1:1", "t.")
+    tally = Deployment(tmp_path, Cluster("127.0.0.1:1"), "t.")
     worker = tally.start("w1", arguments=["-c", "raise SystemExit(3)"])
     wait_for("it ends", lambda: not worker.alive)
     with pytest.raises(AssertionError, match=r"w1 \(pid \d+\) ended by itself with 3"):

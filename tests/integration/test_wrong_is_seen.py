@@ -20,8 +20,8 @@ START_MS = 1_795_000_000_000
 
 def test_one_minor_unit_off_in_decide_is_wrong(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
     whole = plan(orders=400, seed=51, start_ms=START_MS)
-    publish(whole, broker.bootstrap_servers, topics)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+    publish(whole, broker.cluster, topics)
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
         tally.start("w1", {"TEST_TOPOLOGY": "tests.support.topologies:OFF_BY_ONE"})
         verdict = tally.finish(truth_of(whole))
     assert not verdict.exact
@@ -33,13 +33,13 @@ def test_one_minor_unit_off_in_decide_is_wrong(broker: LocalBroker, topics: str,
 
 def test_i3_a_task_whose_offsets_were_moved_stops_and_the_others_go_on(broker: LocalBroker, topics: str, tmp_path: Path) -> None:
     whole = plan(orders=600, seed=52, start_ms=START_MS)
-    publish(whole, broker.bootstrap_servers, topics)
-    with Deployment(tmp_path, broker.bootstrap_servers, topics) as tally:
+    publish(whole, broker.cluster, topics)
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
         worker = tally.start("w1")
         tally.wait_consumed("orders", "payments")
         tally.wait_consumed("revenue-deltas")
         assert worker.stop() == 0, worker.text[-3000:]
-        right = read_group_offsets(broker.bootstrap_servers, tally.group_id)[f"{topics}orders", 5]
+        right = read_group_offsets(broker.cluster, tally.group_id)[f"{topics}orders", 5]
         _set_offset(broker, tally.group_id, f"{topics}orders", 5, right - 3)
         again = tally.start("w1")
         wait_for("settlement/5 stops and 23 tasks run", lambda: len(again.tasks()) == 23 and again.tasks("stopped"))

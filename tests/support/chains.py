@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import groupby, pairwise
 
+from connectors.cluster import Cluster
 from connectors.reader import read_topic
 from schemas.codec import decode
 from schemas.events import TaskMarker
@@ -13,10 +14,10 @@ from schemas.topics import MARKER_KEY
 CHANGELOGS = ("settlement-changelog", "revenue-changelog")
 
 
-def chains(bootstrap_servers: str, prefix: str, changelog: str) -> dict[int, list[TaskMarker]]:
+def chains(cluster: Cluster, prefix: str, changelog: str) -> dict[int, list[TaskMarker]]:
     """Give the committed markers of each partition of a changelog that was not compacted yet."""
     found: dict[int, list[TaskMarker]] = {}
-    for record in read_topic(bootstrap_servers, prefix + changelog):
+    for record in read_topic(cluster, prefix + changelog):
         if record.key == MARKER_KEY:
             marker = decode(record.value)
             assert isinstance(marker, TaskMarker)
@@ -24,10 +25,10 @@ def chains(bootstrap_servers: str, prefix: str, changelog: str) -> dict[int, lis
     return found
 
 
-def assert_unbroken(bootstrap_servers: str, prefix: str) -> None:
+def assert_unbroken(cluster: Cluster, prefix: str) -> None:
     """Fail where an epoch was written twice, skipped, or by somebody who no longer owned the task."""
     for changelog in CHANGELOGS:
-        for partition, markers in chains(bootstrap_servers, prefix, changelog).items():
+        for partition, markers in chains(cluster, prefix, changelog).items():
             for before, after in pairwise(markers):
                 where = f"{changelog}/{partition}: epoch {before.epoch} by {before.worker}, then {after.epoch} by {after.worker}"
                 assert after.epoch == before.epoch + 1, where
@@ -36,11 +37,11 @@ def assert_unbroken(bootstrap_servers: str, prefix: str) -> None:
                 assert ended == begun, f"{where}: ended at {ended}, begun at {begun}"
 
 
-def owners(bootstrap_servers: str, prefix: str) -> dict[int, list[str]]:
+def owners(cluster: Cluster, prefix: str) -> dict[int, list[str]]:
     """Give, for each settlement task, the workers that committed events of it, one after the other."""
     return {
         partition: [worker for worker, _ in groupby(marker.worker for marker in markers if _events_count(marker))]
-        for partition, markers in chains(bootstrap_servers, prefix, "settlement-changelog").items()
+        for partition, markers in chains(cluster, prefix, "settlement-changelog").items()
     }
 
 
@@ -48,10 +49,10 @@ def _events_count(marker: TaskMarker) -> int:
     return sum(position.next_offset - position.first_offset for position in marker.positions)
 
 
-def changelog_counts(bootstrap_servers: str, prefix: str) -> Counter[str]:
+def changelog_counts(cluster: Cluster, prefix: str) -> Counter[str]:
     """Give how many committed records the changelog of each task has."""
     return Counter(
         f"{changelog.removesuffix('-changelog')}/{record.partition}"
         for changelog in CHANGELOGS
-        for record in read_topic(bootstrap_servers, prefix + changelog)
+        for record in read_topic(cluster, prefix + changelog)
     )

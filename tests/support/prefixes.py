@@ -17,7 +17,7 @@ from tests.support.workers import Deployment
 
 def consumed_part(tally: Deployment, whole: Plan) -> Plan:
     """Give the records of a plan that lie before the committed offsets; of equal ones, the first sent are the first there."""
-    committed = read_group_offsets(tally.bootstrap_servers, tally.group_id)
+    committed = read_group_offsets(tally.cluster, tally.group_id)
     to_come: defaultdict[tuple[str, bytes | None, bytes | None], deque[Sent]] = defaultdict(deque)
     for sent in whole.sent:
         to_come[sent.topic.named(tally.prefix), sent.key, sent.value].append(sent)
@@ -27,7 +27,7 @@ def consumed_part(tally: Deployment, whole: Plan) -> Plan:
         [
             sent
             for topic in (ORDERS, PAYMENTS)
-            for record in read_topic(tally.bootstrap_servers, topic.named(tally.prefix))
+            for record in read_topic(tally.cluster, topic.named(tally.prefix))
             if (sent := to_come[record.topic, record.key, record.value].popleft())
             and record.offset < committed.get((record.topic, record.partition), 0)
         ],
@@ -39,7 +39,7 @@ def judge_consumed(tally: Deployment, whole: Plan) -> Verdict:
 
     The plan must have no bad records: whether a rule is broken may depend on the other topic, of which less may be consumed.
     """
-    world = read_world(tally.bootstrap_servers, tally.prefix, tally.group_id)
+    world = read_world(tally.cluster, tally.prefix, tally.group_id)
     inputs = {ORDERS.name, PAYMENTS.name}
     ends = {place: world.committed.get(place, 0) if place[0] in inputs else end for place, end in world.ends.items()}
     return verdict_on(replace(world, ends=ends), truth_of(consumed_part(tally, whole)))

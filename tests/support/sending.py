@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from connectors.cluster import Cluster
 from connectors.sources.publish import Publisher
 from connectors.sources.sent import Sent
 
@@ -18,8 +19,8 @@ CHUNK_RECORDS = 50
 class Sending:
     """Sends records at a pace, from a thread; leaving the context sends the rest at once and waits until all are delivered."""
 
-    def __init__(self, bootstrap_servers: str, prefix: str, records: Sequence[Sent], events_per_s: float) -> None:
-        self._publisher = Publisher(bootstrap_servers, prefix)
+    def __init__(self, cluster: Cluster, prefix: str, records: Sequence[Sent], events_per_s: float) -> None:
+        self._publisher = Publisher(cluster, prefix)
         self._records = records
         self._events_per_s = events_per_s
         self._sent_count = 0

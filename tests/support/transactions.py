@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from confluent_kafka import Consumer
 
+from connectors.cluster import Cluster
 from connectors.reader import read_group_offsets, read_topic
 from streams.effects import Output
 from streams.transaction import Aborted, Committed, Transaction, TransactionalProducer, Unknown
@@ -17,13 +18,13 @@ class Writer:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        cluster: Cluster,
         prefix: str,
         *,
         transaction_timeout_ms: int = 10_000,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        client = {"bootstrap.servers": bootstrap_servers, "log_level": 2}  # a fenced client says so in many lines
+        client = {**cluster.consumer(), "log_level": 2}  # a fenced client says so in many lines
         self._prefix = prefix
         self._consumer = Consumer({**client, "group.id": f"{prefix}writers"})
         config = {**client, "transactional.id": f"{prefix}writer", "transaction.timeout.ms": transaction_timeout_ms}
@@ -38,24 +39,24 @@ class Writer:
         return self._producer.commit(Transaction(records, markers, offsets, self._consumer.consumer_group_metadata()))
 
 
-class Cluster:
+class Written:
     """What the writers under one prefix have committed."""
 
-    def __init__(self, bootstrap_servers: str, prefix: str) -> None:
-        self._servers = bootstrap_servers
+    def __init__(self, cluster: Cluster, prefix: str) -> None:
+        self._cluster = cluster
         self._prefix = prefix
 
     def names(self) -> list[str]:
         """Names of the transactions whose rows can be read; a row that is there twice is an error."""
-        keys = [(record.key or b"").decode() for record in read_topic(self._servers, f"{self._prefix}order-status")]
+        keys = [(record.key or b"").decode() for record in read_topic(self._cluster, f"{self._prefix}order-status")]
         assert len(keys) == len(set(keys)), "a row is there twice"
         return sorted({key.rpartition("-")[0] for key in keys})
 
     def markers(self) -> list[tuple[str, int]]:
         """Names and offsets of the markers, in their order."""
-        changelog = read_topic(self._servers, f"{self._prefix}settlement-changelog")
+        changelog = read_topic(self._cluster, f"{self._prefix}settlement-changelog")
         return [((record.value or b"").decode(), record.offset) for record in changelog]
 
     def position(self) -> int:
         """The group's position on the input partition."""
-        return read_group_offsets(self._servers, f"{self._prefix}writers")[f"{self._prefix}orders", 0]
+        return read_group_offsets(self._cluster, f"{self._prefix}writers")[f"{self._prefix}orders", 0]

@@ -14,6 +14,7 @@ from typing import Self
 
 from confluent_kafka.admin import AdminClient
 
+from connectors.cluster import Cluster
 from connectors.ground_truth import Truth
 from connectors.judge import judge
 from connectors.reader import end_offsets, read_group_offsets, read_topic
@@ -33,9 +34,9 @@ ROOT = Path(__file__).parents[2]
 class Deployment:
     """Workers of one prefix on one broker, and the questions that tests ask of them."""
 
-    def __init__(self, folder: Path, bootstrap_servers: str, prefix: str, **settings: object) -> None:
+    def __init__(self, folder: Path, cluster: Cluster, prefix: str, **settings: object) -> None:
         self.folder = folder
-        self.bootstrap_servers = bootstrap_servers
+        self.cluster = cluster
         self.prefix = prefix
         self.settings = {f"TALLY_{name.upper()}": str(value) for name, value in settings.items()}
         self.workers: list[Worker] = []
@@ -70,7 +71,7 @@ class Deployment:
         port = free_port()
         variables = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")},
-            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "KAFKA_BOOTSTRAP_SERVERS": self.cluster.bootstrap_servers,
             "SCHEMA_REGISTRY_URL": "",
             "TALLY_HOME": str(self.folder / home),
             "TALLY_PREFIX": self.prefix,
@@ -92,13 +93,13 @@ class Deployment:
 
     def members(self) -> list[str]:
         """Give the client ids of the group's members, of those that died also until their session has ended."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        admin = AdminClient(self.cluster.producer())
         group = admin.describe_consumer_groups([self.group_id], request_timeout=10)[self.group_id].result()
         return [member.client_id for member in group.members]
 
     def committed(self, topic: str) -> int:
         """Give the sum of the group's committed offsets on a topic."""
-        offsets = read_group_offsets(self.bootstrap_servers, self.group_id)
+        offsets = read_group_offsets(self.cluster, self.group_id)
         return sum(at for (name, _), at in offsets.items() if name == self.prefix + topic)
 
     def state_of(self, worker_id: str, home: str = "home") -> Path:
@@ -107,18 +108,18 @@ class Deployment:
 
     def lag(self, tasks: Iterable[str] | None = None) -> int:
         """Give how many delivered events are not committed yet: all, or those of the settlement tasks among ``tasks``."""
-        committed = read_group_offsets(self.bootstrap_servers, self.group_id)
+        committed = read_group_offsets(self.cluster, self.group_id)
         partitions = None if tasks is None else {int(task.split("/")[1]) for task in tasks if task.startswith("settlement/")}
         return sum(
             end - committed.get((name, partition), 0)
             for name in (ORDERS.named(self.prefix), PAYMENTS.named(self.prefix))
-            for partition, end in end_offsets(self.bootstrap_servers, name, committed_only=False).items()
+            for partition, end in end_offsets(self.cluster, name, committed_only=False).items()
             if partitions is None or partition in partitions
         )
 
     def sending(self, records: Sequence[Sent], events_per_s: float) -> Sending:
         """Send records from a thread for as long as its context is open, and then what is left."""
-        return Sending(self.bootstrap_servers, self.prefix, records, events_per_s)
+        return Sending(self.cluster, self.prefix, records, events_per_s)
 
     def wait_consumed(self, *topics: str, deadline_s: float = DEADLINE_S) -> None:
         """Wait until the group has committed behind the last record of every partition of the topics."""
@@ -126,12 +127,12 @@ class Deployment:
         for topic in topics:
             # A commit is answered before its markers stand everywhere: until then its records cannot be read.
             wait_for(f"no transaction is open on {topic}", lambda: self._settled(topic))  # noqa: B023 - waited for at once
-            for record in read_topic(self.bootstrap_servers, self.prefix + topic):
+            for record in read_topic(self.cluster, self.prefix + topic):
                 wanted[record.topic, record.partition] = record.offset + 1
 
         def done() -> bool:
             self._assert_no_unexpected_end()
-            offsets = read_group_offsets(self.bootstrap_servers, self.group_id)
+            offsets = read_group_offsets(self.cluster, self.group_id)
             return all(offsets.get(where, 0) >= at for where, at in wanted.items())
 
         wait_for(f"everything of {', '.join(topics)} is committed", done, deadline_s)
@@ -142,7 +143,7 @@ class Deployment:
 
     def _settled(self, topic: str) -> bool:
         name = self.prefix + topic
-        return end_offsets(self.bootstrap_servers, name) == end_offsets(self.bootstrap_servers, name, committed_only=False)
+        return end_offsets(self.cluster, name) == end_offsets(self.cluster, name, committed_only=False)
 
     def finish(self, truth: Truth) -> Verdict:
         """Wait until all is consumed, stop every worker well, and judge."""
@@ -151,8 +152,8 @@ class Deployment:
         for worker in self.alive():
             assert worker.stop() == 0, worker.text[-3000:]
         self._assert_no_unexpected_end()
-        assert_unbroken(self.bootstrap_servers, self.prefix)
-        return judge(self.bootstrap_servers, self.prefix, self.group_id, truth)
+        assert_unbroken(self.cluster, self.prefix)
+        return judge(self.cluster, self.prefix, self.group_id, truth)
 
 
 def free_port() -> int:

@@ -4,22 +4,16 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from schemas.topics import ORDERS, REVENUE_DELTAS, SETTLEMENT_CHANGELOG
-from streams.admin import _differences, _policy, client_config, delete_topics
+from streams.admin import _differences, _policy, admin_client, delete_topics
 from streams.errors import NoCluster, RefusedError
 from streams.settings import Settings
 
 
 def test_no_cluster_is_a_sentence_that_says_what_to_do() -> None:
     with pytest.raises(NoCluster, match="run `tally broker up`, or set KAFKA_BOOTSTRAP_SERVERS") as refused:
-        client_config(Settings(bootstrap_servers=""))
+        admin_client(Settings(bootstrap_servers=""))
     assert refused.value.exit_code == 2
     assert not refused.value.retriable
-
-
-def test_the_clients_configuration_names_the_cluster_and_the_worker() -> None:
-    config = client_config(Settings(bootstrap_servers="kafka:9092", prefix="p.", worker_id="w1"))
-    assert config["bootstrap.servers"] == "kafka:9092"
-    assert config["client.id"] == "p.tally-w1"
 
 
 def test_deleting_refuses_an_empty_prefix_before_it_asks_any_cluster() -> None:

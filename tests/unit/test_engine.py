@@ -107,7 +107,7 @@ class World:
     """An engine with the tasks ``settlement/0``, ``settlement/1`` and ``revenue/5``, and the agents of the topology."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine = Engine(Settings(prefix=PREFIX, worker_id="w1"), TOPOLOGY, {}, KillPoint(), back_off_s=(0.0,))
+        self.engine = Engine(Settings(prefix=PREFIX, worker_id="w1"), TOPOLOGY, KillPoint(), back_off_s=(0.0,))
         self.cluster, self.restorer = Cluster(), NoRestorer()
         self.group = Group()
         self.engine.ownership.connect(self.group, self.restorer, lambda: None)  # type: ignore[arg-type]

@@ -47,6 +47,46 @@ def test_a_registry_s_password_is_used_and_never_shown(monkeypatch: pytest.Monke
         load_settings()
 
 
+def test_the_clients_file_goes_to_every_client_and_its_password_nowhere_else(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
+    file = bare / "client.properties"
+    file.write_text("bootstrap.servers=theirs:9093\nsasl.username=tally\nsasl.password=s3cr:t\nfetch.min.bytes=1\nretries=9\n")
+    monkeypatch.setenv("KAFKA_CONFIG_FILE", str(file))
+    settings = load_settings(prefix="p.")
+    assert settings.bootstrap_servers == "theirs:9093", "the file names the cluster, if nothing else does"
+    consumer, producer = settings.cluster.consumer(), settings.cluster.producer()
+    for client in (consumer, producer, settings.model_copy(update={"prefix": "q."}).cluster.producer()):
+        assert (client["bootstrap.servers"], client["sasl.username"], client["sasl.password"]) == (
+            "theirs:9093",
+            "tally",
+            "s3cr:t",
+        )
+    assert ("fetch.min.bytes" in consumer, "retries" in consumer) == (True, False)
+    assert ("fetch.min.bytes" in producer, "retries" in producer) == (False, True)
+    shown = [CliRunner().invoke(config.command, arguments).output for arguments in ([], ["--json"])]
+    for text in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.cluster), *shown):
+        assert "s3cr" not in text
+        assert "theirs:9093" in text
+    assert json.loads(shown[1])["bootstrap_servers"]["origin"] == str(file)
+    assert load_settings(bootstrap_servers="ours:9092").cluster.consumer()["bootstrap.servers"] == "ours:9092"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("group.id=mine\n", r"KAFKA_CONFIG_FILE .*client.properties: group.id cannot be set here: set TALLY_PREFIX"),
+        ("sasl.username=tally\n", "KAFKA_CONFIG_FILE is for a cluster of yours: set KAFKA_BOOTSTRAP_SERVERS too, or unset it"),
+    ],
+)  # fmt: skip
+def test_a_clients_file_that_cannot_be_used_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, bare: Path, text: str, said: str
+) -> None:
+    file = bare / "client.properties"
+    file.write_text(text)
+    monkeypatch.setenv("KAFKA_CONFIG_FILE", str(file))
+    with pytest.raises(SettingsError, match=said):
+        load_settings()
+
+
 def test_names_on_the_cluster_carry_prefix_app_and_worker() -> None:
     settings = Settings(prefix="d1.", app_id="shop", worker_id="w1", home=Path("home"))
     assert settings.group_id == "d1.shop"
