@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import faust
+from faust.types.tuples import TP
 
 from agents.ports import AgentFunction, Limits, TableSpec
 from streams.agent_restarts import Supervisor
@@ -26,13 +28,24 @@ from streams.transport import BatchSchema
 class TallyApp(faust.App):
     """A Faust app whose transport is the engine."""
 
-    def __init__(self, *args: Any, engine: Engine, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, engine: Engine, leads: TP, **kwargs: Any) -> None:
         self.engine = engine
+        self._leads = leads
+        self.created_ms = int(time.time() * 1000)
         self.identity = Identity(engine.settings.worker_id, engine.settings.state_folder)
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
         self.streams_go_on = asyncio.Event()
         super().__init__(*args, **kwargs)
+
+    @property
+    def is_client(self) -> bool:
+        """Whether this process only sends and asks, as Faust's command line does: it owns nothing, and fences nobody."""
+        return self.client_only or not self.started
+
+    def is_leader(self) -> bool:
+        """Tell whether this worker is the one that ``on_leader=True`` means: the owner of the first stage's partition 0."""
+        return self._leads in self.consumer.assignment()
 
     def fail(self, error: BaseException) -> None:
         """Note what stopped the engine first; whoever runs the app ends it."""
@@ -56,7 +69,9 @@ class TallyApp(faust.App):
 
     async def on_first_start(self) -> None:
         """Take the worker's identity before anything is opened."""
-        self.identity.take()
+        if not self.is_client:
+            self.identity.take()
+        self.conf.datadir.mkdir(parents=True, exist_ok=True)
         await super().on_first_start()
 
     async def stop(self) -> None:
@@ -115,6 +130,7 @@ def create_app(settings: Settings, topology: Topology = TOPOLOGY) -> TallyApp:
     app = TallyApp(
         settings.group_id,
         engine=engine,
+        leads=TP(topology[0].reads[0].named(settings.prefix), 0),
         broker=";".join(f"tally://{server}" for server in settings.bootstrap_servers.split(",")),
         autodiscover=False,
         datadir=str(settings.state_folder / "faust"),

@@ -13,25 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import faust
 from confluent_kafka import Message
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from faust import current_event
 from faust.agents import current_agent
 from faust.transport import base
 from faust.transport.consumer import Consumer as FaustConsumer
-from faust.transport.producer import Producer as FaustProducer
-from faust.types.tuples import TP, ConsumerMessage, RecordMetadata
+from faust.types.tuples import TP, ConsumerMessage
 from mode import Service
 
-from schemas.partitioning import partition_of
 from streams.barrier import AgentFailedError
 from streams.batch import EngineBatch
-from streams.effects import Output
+from streams.client_side import ReplyReader
 from streams.engine import Engine
 from streams.errors import WorkerError
+from streams.faust_producer import Producer
 from streams.marker import TopicPartition
 from streams.messages import list_headers
-from streams.own_epoch import Delivery
 from streams.tasks import Task
 
 if TYPE_CHECKING:
@@ -75,6 +71,7 @@ class Consumer(FaustConsumer):
         self._assigned: set[TP] = set()
         self._plain: set[int] = set()
         self._failed_plain: dict[int, AgentFailedError] = {}
+        self._replies: ReplyReader | None = None
 
     @property
     def engine(self) -> Engine:
@@ -83,6 +80,13 @@ class Consumer(FaustConsumer):
 
     async def on_start(self) -> None:
         """Connect the engine and begin to run epochs; polling goes on without any assignment."""
+        if self.app.is_client:
+            name = f"{self.app.conf.reply_to}-reader"
+            loop = asyncio.get_running_loop()
+            self._replies = ReplyReader(
+                self.engine.settings.cluster.consumer(), name, self._deliver_reply, loop, self.app.created_ms
+            )
+            return
         self.engine.barrier.deliver_batch = self._deliver_batch
         self.engine.barrier.deliver_plain = self._deliver_plain
         self.engine.announce = self._announce
@@ -98,6 +102,8 @@ class Consumer(FaustConsumer):
 
     async def on_stop(self) -> None:
         """Nothing is left: the app has drained the engine before it stops its services."""
+        if self._replies is not None:
+            await asyncio.to_thread(self._replies.close)
 
     # From the engine to Faust.
 
@@ -140,6 +146,9 @@ class Consumer(FaustConsumer):
         failures, self._failed_plain, self._plain = self._failed_plain, {}, set()
         for failure in failures.values():
             raise failure
+
+    async def _deliver_reply(self, record: Message) -> None:
+        await self.callback(self._message(record, record.value(), record.key()))
 
     def _is_in_hand(self, message: ConsumerMessage, never_read: int) -> bool:
         return message.refcount > never_read and not message.acked and id(message) not in self._failed_plain
@@ -184,7 +193,7 @@ class Consumer(FaustConsumer):
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics."""
-        await self.engine.subscribe(topics)
+        await (self.engine.subscribe(topics) if self._replies is None else self._replies.read(topics))
 
     def assignment(self) -> set[TP]:
         """Give the owned partitions."""
@@ -262,76 +271,6 @@ class Consumer(FaustConsumer):
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:  # noqa: ARG002
         return self._message(record, record.value(), record.key())
-
-
-class Producer(FaustProducer):
-    """What Faust sends goes into the engine's next transaction."""
-
-    app: TallyApp
-
-    async def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        partition: int | None,
-        timestamp: float | None,
-        headers: Any,
-        *,
-        transactional_id: str | None = None,  # noqa: ARG002
-    ) -> Delivery:
-        """Put a record into the next transaction; the awaitable is done when it has committed."""
-        pairs = list(headers.items() if isinstance(headers, Mapping) else headers or [])
-        output = Output(topic, key, value, -1 if partition is None else partition, pairs or None, int((timestamp or 0) * 1000))
-        delivery = Delivery()
-        metadata = RecordMetadata(topic, output.partition, TP(topic, output.partition), -1, timestamp, 1)
-
-        def settle(committed: asyncio.Future[None]) -> None:
-            if delivery.done():
-                return
-            if committed.cancelled():
-                delivery.cancel()
-            elif error := committed.exception():
-                delivery.set_exception(error)
-            else:
-                delivery.set_result(metadata)
-
-        self.app.engine.sends.put(output, by_agent=current_agent() is not None).add_done_callback(settle)
-        return delivery
-
-    async def send_and_wait(self, *args: Any, **kwargs: Any) -> RecordMetadata:
-        """Send a record and wait for its transaction.
-
-        Raises:
-            WaitsForItselfError: inside an agent.
-        """
-        return await (await self.send(*args, **kwargs))
-
-    async def flush(self) -> None:
-        """Hand over what Faust has buffered."""
-        if self.buffer.state == "running":
-            await self.buffer.flush()
-
-    def key_partition(self, topic: str, key: bytes | None) -> TP:
-        """Give the partition of a key on one of Faust's own topics."""
-        return TP(topic, partition_of((key or b"").decode("utf-8", "replace"), self.app.conf.topic_partitions))
-
-    async def create_topic(
-        self, topic: str, partitions: int, replication: int, *, config: Mapping[str, Any] | None = None, **_: Any
-    ) -> None:
-        """Create a topic of Faust's own, unless it exists."""
-
-        def create() -> None:
-            admin = AdminClient(self.app.engine.settings.cluster.producer())
-            if topic not in admin.list_topics(timeout=30).topics:
-                texts = {name: str(value) for name, value in (config or {}).items()}
-                admin.create_topics([NewTopic(topic, partitions, replication or -1, config=texts)])[topic].result(30)
-
-        await asyncio.get_running_loop().run_in_executor(None, create)
-
-    def supports_headers(self) -> bool:
-        """Headers are passed on; ask and reply need them."""
-        return True
 
 
 class Transport(base.Transport):

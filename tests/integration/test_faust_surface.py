@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +54,58 @@ def test_i8_a_question_on_which_an_agent_raises_once_is_delivered_again_and_answ
     assert worker.text.count("agent squares: ZeroDivisionError: once") == 1
     assert page(worker, "/seen") == {"seen": {"squares": 2}, "sunk": [169]}
     assert worker.stop() == 0, worker.text[-3000:]
+
+
+def faust_command(deployment: Deployment, *arguments: str) -> str:
+    """Run Faust's own command line beside the workers."""
+    command = [sys.executable, "-m", "faust", "-A", "tests.support.faust_cli", *arguments]
+    done = subprocess.run(command, env=deployment.environment("cli"), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_fausts_command_line_asks_and_sends_beside_the_workers_and_fences_none(deployment: Deployment, topics: str) -> None:
+    worker = deployment.start("w1", SURFACE)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    assert "the square is 144" in faust_command(deployment, "square", "12")
+    faust_command(deployment, "send", f"{topics}numbers", '{"amount": 3, "parity": ""}')
+    wait_for("what was sent is processed", lambda: page(worker, "/seen")["seen"] == {"squares": 2})
+    assert page(worker, "/seen")["sunk"] == [144, 9]
+    assert worker.stop() == 0, worker.text[-3000:]
+
+
+def test_sensors_are_told_of_messages_events_sends_rebalances_and_pages(
+    broker: LocalBroker, topics: str, deployment: Deployment
+) -> None:
+    worker = deployment.start("w1", SURFACE)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    assert page(worker, "/square/5") == 25
+    publish(plan(orders=100, seed=53, start_ms=START_MS), broker.cluster, topics)
+    wait_for("the stages have worked", lambda: page(worker, "/told").get("done revenue-deltas", 0) > 0)
+    told = page(worker, "/told")
+    assert told["in numbers"] == told["event numbers"] == told["done numbers"] == 1
+    assert told["send numbers"] == told["sent numbers"] == 1
+    assert told["rebalanced"] >= 1
+    assert told["page"] >= 1
+    batches = told.get("event orders", 0) + told.get("event payments", 0)
+    assert 0 < batches < 50, "one event per epoch of a stage, not per record"
+
+
+def test_what_is_for_the_leader_runs_on_one_worker_and_moves_to_the_next(deployment: Deployment) -> None:
+    first = deployment.start("w1", SURFACE)
+    wait_for("every task runs", lambda: len(first.tasks()) >= 24)
+    wait_for("the leader's timer runs", lambda: page(first, "/leads")["led"] > 0)
+    second = deployment.start("w2", SURFACE)
+    halves = [6, 6]
+    wait_for("each owns its half", lambda: [sum("settlement" in name for name in w.tasks()) for w in (first, second)] == halves)
+    wait_for("one leads", lambda: sum(page(worker, "/leads")["leads"] for worker in (first, second)) == 1)
+    leader, other = (first, second) if page(first, "/leads")["leads"] else (second, first)
+    led, before = page(other, "/leads")["led"], page(leader, "/leads")["led"]
+    wait_for("the leader goes on", lambda: page(leader, "/leads")["led"] > before + 2)
+    assert page(other, "/leads")["led"] == led
+    assert leader.stop() == 0, leader.text[-3000:]
+    wait_for("the other one leads", lambda: page(other, "/leads")["leads"] and page(other, "/leads")["led"] > led)
+    assert other.stop() == 0, other.text[-3000:]
 
 
 @pytest.mark.parametrize("how", ["ask", "send"])

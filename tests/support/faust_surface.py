@@ -22,6 +22,35 @@ class Number(faust.Record):
     parity: str = ""
 
 
+class Counting(faust.Sensor):
+    """A sensor that counts what Faust tells it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: Counter[str] = Counter()
+
+    def on_message_in(self, tp: Any, offset: int, message: Any) -> None:
+        self.told[f"in {tp.topic.rpartition('.')[2]}"] += 1
+
+    def on_stream_event_in(self, tp: Any, offset: int, stream: Any, event: Any) -> None:
+        self.told[f"event {tp.topic.rpartition('.')[2]}"] += 1
+
+    def on_stream_event_out(self, tp: Any, offset: int, stream: Any, event: Any, state: Any = None) -> None:
+        self.told[f"done {tp.topic.rpartition('.')[2]}"] += 1
+
+    def on_send_initiated(self, producer: Any, topic: str, message: Any, keysize: int, valsize: int) -> Any:
+        self.told[f"send {topic.rpartition('.')[2]}"] += 1
+
+    def on_send_completed(self, producer: Any, state: Any, metadata: Any) -> None:
+        self.told[f"sent {metadata.topic.rpartition('.')[2]}"] += 1
+
+    def on_rebalance_end(self, app: Any, state: Any) -> None:
+        self.told["rebalanced"] += 1
+
+    def on_web_request_end(self, app: Any, request: Any, response: Any, state: Any, *, view: Any = None) -> None:
+        self.told["page"] += 1
+
+
 class Surface:
     """The agents and pages of one app."""
 
@@ -35,9 +64,22 @@ class Surface:
         self.squares = app.agent(self.numbers, name="squares", sink=[self.sunk.append])(self._squares)
         self.parities = app.agent(self.sums, name="parities")(self._parities)
         self.selfish = app.agent(self.selfish_topic, name="selfish")(self._selfish)
+        self.sensor = Counting()
+        app.sensors.add(self.sensor)
+        self.led = 0
+        app.timer(0.1, on_leader=True)(self._lead)
+        self.led_at_start = False
+        app.task(on_leader=True)(self._lead_once)
+        app.surface = self
 
     def _topic(self, name: str) -> Any:
         return self.app.topic(f"{self.app.engine.settings.prefix}{name}", value_type=Number, internal=True, partitions=4)
+
+    async def _lead(self) -> None:
+        self.led += 1
+
+    async def _lead_once(self) -> None:
+        self.led_at_start = True
 
     async def _squares(self, stream: Any) -> Any:
         async for number in stream:
@@ -63,7 +105,23 @@ class Surface:
                 yield "it waited"
 
 
+def _add_pages_that_look(surface: Surface) -> None:
+    async def seen(view: Any, _request: Any) -> Any:
+        return view.json({"seen": surface.seen, "sunk": surface.sunk})
+
+    async def leads(view: Any, _request: Any) -> Any:
+        return view.json({"leads": surface.app.is_leader(), "led": surface.led, "at_start": surface.led_at_start})
+
+    async def told(view: Any, _request: Any) -> Any:
+        return view.json(surface.sensor.told)
+
+    for path, page in (("seen", seen), ("leads", leads), ("told", told)):
+        surface.app.page(f"/{path}")(page)
+
+
 def _add_pages(surface: Surface) -> None:
+    _add_pages_that_look(surface)
+
     async def square(view: Any, _request: Any, amount: str) -> Any:
         return view.json(await surface.squares.ask(Number(int(amount))))
 
@@ -82,15 +140,11 @@ def _add_pages(surface: Surface) -> None:
             return view.json(str(error))
         return view.json("sent")
 
-    async def seen(view: Any, _request: Any) -> Any:
-        return view.json({"seen": surface.seen, "sunk": surface.sunk})
-
     for path, page in (
         ("square/{amount}", square),
         ("selfish/{how}", selfish),
         ("sums", sums),
         ("nowhere", nowhere),
-        ("seen", seen),
     ):
         surface.app.page(f"/{path}")(page)
 

@@ -69,17 +69,7 @@ class Deployment:
         """Start a worker process."""
         log = self.folder / f"{worker_id}-{len(self.workers)}.log"
         port = free_port()
-        variables = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")},
-            "KAFKA_BOOTSTRAP_SERVERS": self.cluster.bootstrap_servers,
-            "SCHEMA_REGISTRY_URL": "",
-            "TALLY_HOME": str(self.folder / home),
-            "TALLY_PREFIX": self.prefix,
-            "TALLY_WORKER_ID": worker_id,
-            "TALLY_WEB_PORT": str(port),
-            **self.settings,
-            **(environment or {}),
-        }
+        variables = {**self.environment(worker_id, home), "TALLY_WEB_PORT": str(port), **(environment or {})}
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, *arguments], cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT
@@ -87,6 +77,18 @@ class Deployment:
         worker = Worker(process, log, port, worker_id)
         self.workers.append(worker)
         return worker
+
+    def environment(self, worker_id: str, home: str = "home") -> dict[str, str]:
+        """Give the environment of a process that belongs to this deployment."""
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TALLY_")},
+            "KAFKA_BOOTSTRAP_SERVERS": self.cluster.bootstrap_servers,
+            "SCHEMA_REGISTRY_URL": "",
+            "TALLY_HOME": str(self.folder / home),
+            "TALLY_PREFIX": self.prefix,
+            "TALLY_WORKER_ID": worker_id,
+            **self.settings,
+        }
 
     def alive(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.alive]
