@@ -99,11 +99,9 @@ def find_runtime(container: str) -> Runtime:
         BrokerFailed: Maven could not copy the jars.
 
     """
-    java, maven, jars = _java(), shutil.which("mvn"), _cache_folder()
-    if java and jars.is_dir():
-        return JavaRuntime(java, jars)
-    if java and maven:
-        _copy_jars(maven, jars)
+    java, maven, jars = find_java(), shutil.which("mvn"), cache_folder(f"kafka-{KAFKA_VERSION}")
+    if java and (maven or jars.is_dir()):
+        fetch(jars, f"Kafka {KAFKA_VERSION}", DEFINITIONS / "pom.xml", "dependency:copy-dependencies")
         return JavaRuntime(java, jars)
     docker = shutil.which("docker")
     if docker and _answers([docker, "info"]):
@@ -119,12 +117,13 @@ def _heap(heap_mb: int) -> list[str]:
     return [f"-Xms{min(HEAP_START_MB, heap_mb)}m", f"-Xmx{heap_mb}m"]
 
 
-def _cache_folder() -> Path:
+def cache_folder(name: str) -> Path:
+    """Give the folder in which every checkout finds what was downloaded once."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tally" / f"kafka-{KAFKA_VERSION}"
+    return Path(base) / "tally" / name
 
 
-def _java() -> str | None:
+def find_java() -> str | None:
     """Give a Java that is new enough. A launcher that is there and does not run (macOS has one) is none."""
     home = os.environ.get("JAVA_HOME")
     for java in (shutil.which("java", path=f"{home}/bin") if home else None, shutil.which("java")):
@@ -144,23 +143,32 @@ def _answers(command: list[str]) -> bool:
         return False
 
 
-def _copy_jars(maven: str, jars: Path) -> None:
-    jars.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f"{jars.name}.", dir=jars.parent))
+def fetch(folder: Path, what: str, pom: Path, goal: str) -> None:
+    """Let a goal of Maven fill ``folder``, unless it is there.
+
+    Raises:
+        NotRunnable: there is no Maven.
+        BrokerFailed: Maven could not do it.
+
+    """
+    if folder.is_dir():
+        return
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise NotRunnable(f"cannot fetch {what}: install Maven (`mvn`), and try again")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={fresh}"]
-        command = [maven, "-q", "-B", "-f", str(DEFINITIONS / "pom.xml"), *goal]
-        copied = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        if copied.returncode != 0:
-            said = "\n".join((copied.stdout + copied.stderr).splitlines()[:5])
-            raise BrokerFailed(
-                f"Maven could not copy Kafka {KAFKA_VERSION}; mend Maven's settings or the network, and try again:\n{said}"
-            )
+        command = [maven, "-q", "-B", "-f", str(pom), goal, f"-DoutputDirectory={fresh}"]
+        fetched = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if fetched.returncode != 0:
+            said = "\n".join((fetched.stdout + fetched.stderr).splitlines()[:5])
+            raise BrokerFailed(f"Maven could not fetch {what}; mend Maven's settings or the network, and try again:\n{said}")
         try:
-            fresh.rename(jars)
+            fresh.rename(folder)
         except OSError:
             # Two first runs at once: the other was faster, and its copy is as good.
-            if not jars.is_dir():
+            if not folder.is_dir():
                 raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
