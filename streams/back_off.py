@@ -1,21 +1,36 @@
-"""How long to wait between two tries at something that passes by itself."""
+"""How long to wait before something is tried again: longer each time, up to a limit, never twice the same. Pure."""
 
 from __future__ import annotations
 
-import random
+from dataclasses import dataclass
 
-FIRST_S = 0.5
-"""A restart of what is away takes seconds; a glitch is over by then."""
-LONGEST_S = 15.0
-"""What has come back is found within this; one question in so long is no load for anybody."""
+DOUBLINGS_MAX = 30
+"""Far beyond every limit, and far below what a float can hold."""
 
 
-def back_off_s(tries: int, jitter: float) -> float:
-    """Give the seconds to wait after ``tries`` (1 for the first); ``jitter``, 0 to 1, keeps many from coming at once."""
-    longest = min(LONGEST_S, FIRST_S * 2.0 ** min(tries - 1, 16))
-    return longest * (1 + jitter) / 2
+@dataclass(frozen=True)
+class BackOff:
+    """The waits double from ``first_s`` to ``most_s``; each is cut by up to a half: workers must not all come back at once."""
+
+    first_s: float
+    most_s: float
+
+    def wait_s(self, attempt: int, luck: float) -> float:
+        """Give the wait after the ``attempt``-th failure in a row (from 1); ``luck`` is a random number from 0 to 1.
+
+        The zeroth attempt waits for nothing.
+        """
+        if attempt < 1:
+            return 0.0
+        doublings: float = 2.0 ** min(attempt - 1, DOUBLINGS_MAX)
+        return min(self.first_s * doublings, self.most_s) * (0.5 + luck / 2)
 
 
-def jitter() -> float:
-    """Give a number between 0 and 1, another one each time."""
-    return random.random()
+ABORTED = BackOff(0.05, 2.0)
+"""Between two attempts at an aborted epoch: a coordinator that moves is back within a second or two."""
+CLUSTER = BackOff(0.1, 1.0)
+"""Between two questions to a cluster that does not answer; each takes two seconds itself, and a worker must end within 10 s."""
+REGISTRY = BackOff(0.5, 15.0)
+"""Between two questions to a schema registry: a restart takes seconds, and one question in 15 s is no load for anybody."""
+DISK = BackOff(1.0, 30.0)
+"""Between two attempts at a store whose disk is full: somebody has to make room."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agents.ports import TableSpec
 from streams.admission import Admission
+from streams.back_off import ABORTED, BackOff
 from streams.barrier import Barrier
 from streams.committer import Committer
 from streams.effects import Effects
@@ -37,6 +39,7 @@ from streams.tasks import Task
 from streams.threads import Threads
 from streams.topology import Topology
 from streams.transaction import Aborted, Committed, Outcome, TransactionalProducer, TransactionRefusedError, Unknown
+from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +49,6 @@ DOUBTS_MAX = 5
 """Times in a row that a task is restored without a commit between them; then it stops, for it will not get better by itself."""
 DRAIN_S = 4.0
 """How long a worker that ends waits for its agents to be done with the epoch; the client's own time is a second or two more."""
-BACK_OFF_S = (0.0, 0.05, 0.2, 0.5, 1.0, 2.0)
-"""Between two attempts at an aborted epoch. The first abort is mostly somebody joining the group: no wait."""
 
 
 class Engine:
@@ -62,7 +63,7 @@ class Engine:
         topology: Topology,
         kill_point: KillPoint,
         *,
-        back_off_s: Sequence[float] = BACK_OFF_S,
+        back_off: BackOff = ABORTED,
     ) -> None:
         self.settings = settings
         self.threads = Threads()
@@ -81,7 +82,8 @@ class Engine:
         self.aborts: Counter[str] = Counter()
         self.stopping = asyncio.Event()
         self._kill_point = kill_point
-        self._back_off_s = back_off_s
+        self._back_off = back_off
+        self.waits = Waiting(self._go_on_waiting), Waiting(self._stop_if_asked)
         self._subscribed: frozenset[str] = frozenset()
         self._group: GroupConsumer
         self._committer = Committer(self.threads, kill_point, _now_ms)
@@ -123,7 +125,7 @@ class Engine:
     def _start(self) -> None:
         settings = self.settings
         resources = StoreResources(settings.block_cache_bytes, settings.write_buffer_bytes)
-        restorer = Restorer(settings, resources, _now_ms, self._stop_if_asked)
+        restorer = Restorer(settings, resources, _now_ms, self.waits[1])
         config = {
             **settings.cluster.producer(),
             "client.id": settings.transactional_id,
@@ -132,9 +134,9 @@ class Engine:
         }
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.
         group = GroupConsumer(settings)
-        self.ownership.connect(group, restorer, self._go_on_waiting)
+        self.ownership.connect(group, restorer, self.waits[0])
         reach, patience_s = self._committer.reach, settings.commit_timeout_ms / 1000
-        self.connect(group, TransactionalProducer(config, reach, self._go_on_waiting, indefinite_after_s=patience_s))
+        self.connect(group, TransactionalProducer(config, reach, self.waits[0], indefinite_after_s=patience_s))
 
     def connect(self, group: GroupConsumer, producer: TransactionalProducer) -> None:
         """Take the clients it works with."""
@@ -228,7 +230,8 @@ class Engine:
                     await self._doubt(epoch.tasks, outcome.cause)
                     return
                 log.info("epoch %d was aborted and is redone: %s", epoch.number, outcome.cause)
-                await asyncio.sleep(self._back_off_s[min(aborts, len(self._back_off_s)) - 1])
+                # The first abort is mostly somebody joining the group: no wait.
+                await asyncio.sleep(self._back_off.wait_s(aborts - 1, random.random()))
                 await self._synchronise()
             else:
                 return
@@ -280,7 +283,7 @@ class Engine:
     async def _take_sends(self, *, by_agents_only: bool) -> list[Send]:
         unknown = self.sends.topics() - self._known.keys()
         if unknown:
-            self._known |= await self.threads.on_kafka(lambda: self._group.partition_counts(unknown, self._go_on_waiting))
+            self._known |= await self.threads.on_kafka(lambda: self._group.partition_counts(unknown, self.waits[0]))
         return self.sends.take(self._known, by_agents_only=by_agents_only)
 
     async def _settle(self, prepared: Prepared, committed: Committed) -> None:

@@ -7,7 +7,7 @@ what happened, the engine acts on it when the poll has returned.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from connectors.kafka_errors import passes
 from streams import marker
 from streams.errors import WorkerError
 from streams.settings import Settings
+from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -127,17 +128,17 @@ class GroupConsumer:
         """Stop fetching partitions that are still owned."""
         self._consumer.pause([TopicPartition(*where) for where in partitions if where in self._owned])
 
-    def partition_counts(self, topics: Iterable[str], go_on_waiting: Callable[[], None]) -> dict[str, int]:
+    def partition_counts(self, topics: Iterable[str], waiting: Waiting) -> dict[str, int]:
         """Give the number of partitions of each topic that exists; wait as long as the cluster is away."""
-        while True:
-            try:
-                known = self._consumer.list_topics(timeout=METADATA_WAIT_S).topics
-                break
-            except KafkaException as error:
-                if not passes(error.args[0]):
-                    raise
-                log.warning("waiting for the cluster: %s", error.args[0].str())
-                go_on_waiting()
+        with waiting.patience() as wait:
+            while True:
+                try:
+                    known = self._consumer.list_topics(timeout=METADATA_WAIT_S).topics
+                    break
+                except KafkaException as error:
+                    if not passes(error.args[0]):
+                        raise
+                    wait(f"the cluster: {error.args[0].str()}")
         return {topic: len(known[topic].partitions) for topic in topics if topic in known}
 
     def close(self) -> None:

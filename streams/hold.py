@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 
-from streams.back_off import back_off_s, jitter
+from streams.back_off import REGISTRY
 from streams.ownership import Ownership
 from streams.tasks import Task, TaskState
 
@@ -67,7 +68,7 @@ class Holds:
         tries = 0
         while self._is_held(task) and (reason := await retry()):
             tries += 1
-            wait_s = back_off_s(tries, jitter())
+            wait_s = REGISTRY.wait_s(tries, random.random())
             task.reason, task.retry_at_ms = reason, self._now_ms() + round(wait_s * 1000)
             log.warning("task %s is held, the others go on; tried again in %.1f s: %s", task.name, wait_s, reason)
             await self._sleep(wait_s)

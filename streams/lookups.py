@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from schemas.wire import FIXED, SchemaId, Wire
-from streams.back_off import back_off_s, jitter
+from streams.back_off import REGISTRY
 from streams.epoch import Epoch
 from streams.errors import RegistryAwayError
 from streams.hold import Holds, Retry
@@ -65,7 +66,7 @@ class Lookups:
                 await self._on_thread(lambda: registry.enter(self._prefix, reads=reads, writes=writes))
             except RegistryAwayError as error:
                 tries += 1
-                wait_s = back_off_s(tries, jitter())
+                wait_s = REGISTRY.wait_s(tries, random.random())
                 log.warning("the worker waits, tried again in %.1f s: %s", wait_s, error)
                 await self._sleep(wait_s)
             else:

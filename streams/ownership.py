@@ -14,6 +14,7 @@ from streams.restore import Restored, Restorer, close_store
 from streams.tasks import Task, Tasks, TaskState
 from streams.threads import Threads
 from streams.topology import Topology
+from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +43,15 @@ class Ownership:
         self._not_ready: list[Restored] = []
         self._group: GroupConsumer
         self._restorer: Restorer
-        self._go_on_waiting: Callable[[], None]
+        self._waiting: Waiting
 
-    def connect(self, group: GroupConsumer, restorer: Restorer, go_on_waiting: Callable[[], None]) -> None:
+    def connect(self, group: GroupConsumer, restorer: Restorer, waiting: Waiting) -> None:
         """Take what it works with; on Kafka's thread, once.
 
         Raises:
             CoPartitionError: topics that belong together do not.
         """
-        self._group, self._restorer, self._go_on_waiting = group, restorer, go_on_waiting
+        self._group, self._restorer, self._waiting = group, restorer, waiting
         self._check_partitions()
 
     async def follow(self, polled: Polled, announce: Announce) -> None:
@@ -204,7 +205,7 @@ class Ownership:
             together = {topic.named(self._prefix): topic.partitions for topic in (*stage.reads, stage.changelog)}
             dead_letters = [topic.dead_letters for topic in stage.reads if topic.dead_letters]
             others = [topic.named(self._prefix) for topic in (*stage.writes, *(BY_NAME[name] for name in dead_letters))]
-            counts = self._group.partition_counts([*together, *others], self._go_on_waiting)
+            counts = self._group.partition_counts([*together, *others], self._waiting)
             self.partition_counts |= counts
             missing = [name for name in [*together, *others] if name not in counts]
             if missing:

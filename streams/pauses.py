@@ -127,6 +127,8 @@ def _nothing_to_do(task: Task, request: Request) -> Answer | None:
         return Answer(200, f"{task.name} is paused already: {task.reason}")
     if not request.because and task.state is TaskState.RUNNING:
         return Answer(200, f"{task.name} runs")
+    if not request.because and task.state is TaskState.HELD:
+        return Answer(200, f"{task.name} goes on by itself; it is held: {task.reason}")
     if task.stage is None:
         return Answer(409, f"{task.name} is of no stage of the topology: it has no marker that could say that it is paused")
     return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
@@ -16,13 +14,11 @@ from connectors.cluster import Cluster
 from connectors.kafka_errors import passes
 from streams import marker
 from streams.store import StoreIdentity
-
-log = logging.getLogger(__name__)
+from streams.waiting import Waiting
 
 EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
-AGAIN_S = 0.2
 TIMEOUT_S = 2.0
 """Of one question; between two of them a worker that ends gives up, within its 10 s."""
 
@@ -32,13 +28,13 @@ T = TypeVar("T")
 class Questions:
     """Asks about one consumer group's world.
 
-    ``go_on_waiting`` is called between two questions to a cluster that does not answer; what it raises ends the waiting.
+    ``waiting`` is told of a cluster that does not answer; what it raises ends the waiting.
     """
 
-    def __init__(self, cluster: Cluster, group_id: str, go_on_waiting: Callable[[], None]) -> None:
+    def __init__(self, cluster: Cluster, group_id: str, waiting: Waiting) -> None:
         self._cluster = cluster
         self._group_id = group_id
-        self._go_on_waiting = go_on_waiting
+        self._waiting = waiting
         self._admin = AdminClient(cluster.producer())
         self._cluster_id = ""
 
@@ -93,19 +89,15 @@ class Questions:
 
     def _ask(self, question: Callable[[], T]) -> T:
         """Ask the cluster until it answers."""
-        said = ""
-        while True:
-            try:
-                return question()
-            except KafkaException as error:
-                reason: KafkaError = error.args[0]
-                if not passes(reason):
-                    raise
-                if reason.str() != said:
-                    log.warning("waiting for the cluster: %s", reason.str())
-                    said = reason.str()
-            self._go_on_waiting()
-            with suppress(KafkaException):
-                # The client would go on asking with the leader epochs from before a broker's restart, for minutes.
-                self._admin.list_topics(timeout=TIMEOUT_S)
-            time.sleep(AGAIN_S)
+        with self._waiting.patience() as wait:
+            while True:
+                try:
+                    return question()
+                except KafkaException as error:
+                    reason: KafkaError = error.args[0]
+                    if not passes(reason):
+                        raise
+                wait(f"the cluster: {reason.str()}")
+                with suppress(KafkaException):
+                    # The client would go on asking with the leader epochs from before a broker's restart, for minutes.
+                    self._admin.list_topics(timeout=TIMEOUT_S)

@@ -31,6 +31,7 @@ from streams.questions import EARLIEST, LATEST, Questions
 from streams.settings import Settings
 from streams.store import StandsFor, Store, StoreIdentity, StoreResources
 from streams.tasks import Task
+from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Restored:
 class Restorer:
     """Restores tasks, one after the other group of them, on the thread that calls it.
 
-    ``go_on_waiting`` is called between two questions to a cluster that does not answer; what it raises ends the restore.
+    ``waiting`` is told of a cluster that does not answer; what it raises ends the restore.
     """
 
     def __init__(
@@ -58,13 +59,13 @@ class Restorer:
         settings: Settings,
         resources: StoreResources,
         now_ms: Callable[[], int],
-        go_on_waiting: Callable[[], None],
+        waiting: Waiting,
     ) -> None:
         self._settings = settings
         self._resources = resources
         self._now_ms = now_ms
-        self._go_on_waiting = go_on_waiting
-        self._questions = Questions(settings.cluster, settings.group_id, go_on_waiting)
+        self._waiting = waiting
+        self._questions = Questions(settings.cluster, settings.group_id, waiting)
 
     def restore(self, tasks: Iterable[Task]) -> Iterator[Restored]:
         """Open and restore the stores of ``tasks``, each given as soon as it is done; revoked tasks are left out and closed.
@@ -165,7 +166,7 @@ class Restorer:
                 done = {where for where in left if where in reached or fills[where].problem or fills[where].task.revoked.is_set()}
                 yield from done
                 left -= done
-                self._go_on_waiting()
+                self._waiting.look()
         finally:
             consumer.close()
 

@@ -14,6 +14,7 @@ def status_of(engine: Engine) -> dict[str, Any]:
         "worker": engine.settings.worker_id,
         "epochs_count": engine.epochs_count,
         "aborts": dict(engine.aborts),
+        "waiting_for": [reason for waiting in engine.waits for reason in waiting.reasons],
         "tasks": [_task(task) for task in list(engine.tasks)],
     }
 

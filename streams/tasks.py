@@ -118,8 +118,9 @@ class Tasks:
         ]
 
     def committable(self) -> list[Task]:
-        """Give the tasks whose state and position are known, running or paused: only of these can anything be committed."""
-        return [task for task in set(self.by_input.values()) if task.state in {TaskState.RUNNING, TaskState.PAUSED}]
+        """Give the tasks whose state and position are known: only of these can anything be committed."""
+        known = {TaskState.RUNNING, TaskState.HELD, TaskState.PAUSED}
+        return [task for task in set(self.by_input.values()) if task.state in known]
 
     def _forget(self, task: Task) -> None:
         task.revoked.set()

@@ -14,6 +14,7 @@ from schemas.topics import TOPICS
 from streams import marker
 from streams.effects import Output
 from streams.errors import WorkerError, WorkerFencedError
+from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class TransactionalProducer:
         self,
         config: Mapping[str, Any],
         reach: Callable[[str], None],
-        go_on_waiting: Callable[[], None],
+        waiting: Waiting,
         *,
         indefinite_after_s: float = INDEFINITE_AFTER_S,
         make_client: Callable[[dict[str, Any]], Producer] = Producer,
@@ -94,7 +95,7 @@ class TransactionalProducer:
             "queue.buffering.max.kbytes": 1_048_576,
         }
         self._reach = reach
-        self._go_on_waiting = go_on_waiting
+        self._waiting = waiting
         self._indefinite_after_s = indefinite_after_s
         self._make_client = make_client
         self._now_s = now_s
@@ -111,7 +112,7 @@ class TransactionalProducer:
         return TransactionalProducer(
             self._config,
             self._reach,
-            self._go_on_waiting,
+            self._waiting,
             indefinite_after_s=self._indefinite_after_s,
             make_client=self._make_client,
             now_s=self._now_s,
@@ -180,17 +181,17 @@ class TransactionalProducer:
     def _retry(self, step: Callable[[], Any]) -> None:
         """Run a step again while its error says that this is right, for a bounded time."""
         deadline = self._now_s() + self._indefinite_after_s
-        while True:
-            try:
-                step()
-            except KafkaException as error:
-                reason: KafkaError = error.args[0]
-                if not reason.retriable() or self._now_s() > deadline:
-                    raise
-                log.warning("the transaction waits for the cluster: %s", reason.str())
-                self._go_on_waiting()
-            else:
-                return
+        with self._waiting.patience() as wait:
+            while True:
+                try:
+                    step()
+                except KafkaException as error:
+                    reason: KafkaError = error.args[0]
+                    if not reason.retriable() or self._now_s() > deadline:
+                        raise
+                    wait(f"the cluster to commit: {reason.str()}")
+                else:
+                    return
 
     def _recover(self, error: KafkaException, began_s: float, *, asked: bool) -> Aborted | Unknown:
         """Make the producer ready for the next transaction; only a commit that was ``asked`` for may have happened.
@@ -222,20 +223,19 @@ class TransactionalProducer:
     def _new_producer(self) -> Producer:
         """Make a producer whose predecessor's transaction is settled; wait as long as the cluster is away."""
         producer = self._make_client(dict(self._config))
-        while True:
-            try:
-                producer.init_transactions(ATTEMPT_S)
-            except KafkaException as error:
-                reason: KafkaError = error.args[0]
-                self._raise_if_fenced(reason)
-                if not reason.retriable():
-                    raise WorkerError(
-                        f"the cluster has no producer for {self._config['transactional.id']}: {reason.str()}"
-                    ) from error
-                log.warning("waiting for the cluster's transaction coordinator: %s", reason.str())
-                self._go_on_waiting()
-            else:
-                return producer
+        with self._waiting.patience() as wait:
+            while True:
+                try:
+                    producer.init_transactions(ATTEMPT_S)
+                except KafkaException as error:
+                    reason: KafkaError = error.args[0]
+                    self._raise_if_fenced(reason)
+                    if not reason.retriable():
+                        named = self._config["transactional.id"]
+                        raise WorkerError(f"the cluster has no producer for {named}: {reason.str()}") from error
+                    wait(f"the cluster's transaction coordinator: {reason.str()}")
+                else:
+                    return producer
 
     def _raise_if_fenced(self, reason: KafkaError) -> None:
         if reason.code() in _FENCED:

@@ -14,7 +14,8 @@ from agents.settlement import agent as settlement
 from agents.settlement.decide import Times, decide
 from agents.settlement.rows import order_key, status_row
 from schemas.events import Event, PaymentCaptured, PaymentFailed
-from schemas.topics import ORDER_STATUS
+from schemas.partitioning import partition_of
+from schemas.topics import ORDER_STATUS, PARTITIONS
 from streams.topology import TOPOLOGY, Topology
 
 
@@ -122,6 +123,16 @@ def _declare_decide_raises(runtime: Runtime) -> None:
     settlement.declare(runtime)
 
 
+def _declare_wrong_for_partition_7(runtime: Runtime) -> None:
+    def wrong(state: Any, event: Any, times: Any) -> Any:
+        if partition_of(event.order_id, PARTITIONS) == 7:
+            raise ZeroDivisionError("a wrong deployment")
+        return decide(state, event, times)
+
+    settlement.decide = wrong  # type: ignore[attr-defined, assignment]
+    settlement.declare(runtime)
+
+
 def _declare_off_by_one(runtime: Runtime) -> None:
     def off_by_one(state: Any, event: Any, times: Times) -> Any:
         if isinstance(event, PaymentCaptured) and event.order_id.endswith("77"):
@@ -145,6 +156,7 @@ def _declare_with_timer(runtime: Any) -> None:
 RAISING_ONCE = _with_settlement(_declare_raising_once)
 RAISING_FOR_PARTITION_3 = _with_settlement(_declare_raising_for_partition_3)
 DECIDE_RAISES = _with_settlement(_declare_decide_raises)
+WRONG_FOR_PARTITION_7 = _with_settlement(_declare_wrong_for_partition_7)
 OFF_BY_ONE = _with_settlement(_declare_off_by_one)
 REVENUE_ONLY = TOPOLOGY[1:]
 WITH_TIMER = _with_settlement(_declare_with_timer)

@@ -11,6 +11,7 @@ from connectors.cluster import Cluster
 from connectors.reader import read_group_offsets, read_topic
 from streams.effects import Output
 from streams.transaction import Aborted, Committed, Transaction, TransactionalProducer, Unknown
+from streams.waiting import Waiting
 
 
 class Writer:
@@ -28,7 +29,7 @@ class Writer:
         self._prefix = prefix
         self._consumer = Consumer({**client, "group.id": f"{prefix}writers"})
         config = {**client, "transactional.id": f"{prefix}writer", "transaction.timeout.ms": transaction_timeout_ms}
-        self._producer = TransactionalProducer(config, lambda _: None, lambda: None, now_s=now_s)
+        self._producer = TransactionalProducer(config, lambda _: None, Waiting(lambda: None), now_s=now_s)
 
     def commit(self, name: str, position: int, *, rows: int = 3, row_bytes: int = 10) -> Committed | Aborted | Unknown:
         """Write ``rows`` rows, a marker, and the position of one input partition."""

@@ -13,6 +13,7 @@ from bench.limit import Spec, Writer, consumer_config, producer_config
 from bench.shape import Size, StageShape, load, per_event, save, totals
 from streams.settings import Settings
 from streams.transaction import TransactionalProducer
+from streams.waiting import Waiting
 
 SIZES = [Size(number % 3, 3 + number, number * 10, 0) for number in range(7)]
 STAGE = StageShape("settlement", ("orders",), 10, {"order-status": SIZES, "orders.dlq": [Size(1, -1, -1, 90)]})
@@ -32,7 +33,7 @@ class ConfigOnly(TransactionalProducer):
 
 def test_the_limits_producer_has_every_setting_of_the_products() -> None:
     ours = producer_config(spec())
-    theirs = ConfigOnly({}, lambda _: None, lambda: None)._config
+    theirs = ConfigOnly({}, lambda _: None, Waiting(lambda: None))._config
     assert {name: ours.get(name) for name in theirs} == theirs
 
 

@@ -18,6 +18,7 @@ from schemas.events import MerchantRevenue, RevenueDelta
 from schemas.topics import REVENUE_BY_MERCHANT_1M
 from streams import marker
 from streams.app import _batches
+from streams.back_off import BackOff
 from streams.batch import EngineBatch
 from streams.effects import Output
 from streams.engine import ABORTS_MAX, DOUBTS_MAX, Engine
@@ -31,6 +32,7 @@ from streams.store import Store, StoreIdentity, StoreResources
 from streams.tasks import Task, TaskState
 from streams.topology import TOPOLOGY, Stage
 from streams.transaction import Aborted, Committed, Outcome, Transaction, Unknown
+from streams.waiting import Waiting
 from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
 from tests.unit.orders import placed
 
@@ -107,10 +109,10 @@ class World:
     """An engine with the tasks ``settlement/0``, ``settlement/1`` and ``revenue/5``, and the agents of the topology."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine = Engine(Settings(prefix=PREFIX, worker_id="w1"), TOPOLOGY, KillPoint(), back_off_s=(0.0,))
+        self.engine = Engine(Settings(prefix=PREFIX, worker_id="w1"), TOPOLOGY, KillPoint(), back_off=BackOff(0.0, 0.0))
         self.cluster, self.restorer = Cluster(), NoRestorer()
         self.group = Group()
-        self.engine.ownership.connect(self.group, self.restorer, lambda: None)  # type: ignore[arg-type]
+        self.engine.ownership.connect(self.group, self.restorer, Waiting(lambda: None))  # type: ignore[arg-type]
         self.engine.connect(Group(), self.cluster)  # type: ignore[arg-type]
         self.engine.barrier.deliver_batch = self._deliver
         self.engine.announce = self._announce

@@ -13,7 +13,6 @@ from schemas.codec import encode
 from schemas.wire import FIXED, SchemaId, UnreadableSchema, Wire, WriterSchema, prefix_of
 from streams import marker
 from streams.admission import Admission
-from streams.back_off import FIRST_S, LONGEST_S, back_off_s
 from streams.epoch import Epoch
 from streams.errors import RegistryAwayError, RegistryRefusedError
 from streams.group import GroupConsumer, Polled
@@ -26,6 +25,7 @@ from streams.restore import Restorer
 from streams.tasks import Task, TaskState
 from streams.threads import Threads
 from streams.topology import TOPOLOGY
+from streams.waiting import Waiting
 from tests.unit.messages import PREFIX, SETTLEMENT, message, running_task
 from tests.unit.orders import placed
 
@@ -86,7 +86,7 @@ class World:
         self.threads = Threads()
         self.ownership = Ownership(TOPOLOGY, PREFIX, self.threads)
         self.group, self.client = Group(), Answers()
-        self.ownership.connect(cast("GroupConsumer", self.group), cast("Restorer", None), lambda: None)
+        self.ownership.connect(cast("GroupConsumer", self.group), cast("Restorer", None), Waiting(lambda: None))
         self.zero, self.one = (running_task(self.ownership.tasks, SETTLEMENT, n, (100, 50)) for n in (0, 1))
         self.ownership.running["settlement"].update({0: self.zero, 1: self.one})
         self.slept_s: list[float] = []
@@ -147,12 +147,6 @@ def new(partition: int, offset: int = 101) -> tuple[int, int, bytes]:
 
 async def nothing_in_the_way() -> str:
     return ""
-
-
-def test_the_pauses_grow_to_their_limit_and_jitter_halves_them_at_most() -> None:
-    assert [back_off_s(tries, 1.0) for tries in (1, 2, 3, 4)] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S, 8 * FIRST_S]
-    assert back_off_s(100_000, 1.0) == LONGEST_S
-    assert back_off_s(100_000, 0.0) == LONGEST_S / 2
 
 
 def test_a_new_id_holds_its_task_and_nothing_of_it_is_processed_while_the_other_goes_on() -> None:

@@ -13,6 +13,7 @@ from streams.restore import Restored
 from streams.tasks import Task, TaskState
 from streams.threads import Threads
 from streams.topology import TOPOLOGY
+from streams.waiting import Waiting
 
 
 class Group:
@@ -71,7 +72,7 @@ def made() -> tuple[Ownership, Group, HeldRestorer, Threads]:
     threads = Threads()
     ownership = Ownership(TOPOLOGY, "", threads)
     group, restorer = Group(), HeldRestorer()
-    ownership.connect(group, restorer, lambda: None)  # type: ignore[arg-type]
+    ownership.connect(group, restorer, Waiting(lambda: None))  # type: ignore[arg-type]
     return ownership, group, restorer, threads
 
 

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError
 from streams.effects import Output
 from streams.errors import WorkerError, WorkerFencedError
 from streams.transaction import ATTEMPT_S, INDEFINITE_AFTER_S, Aborted, Committed, Transaction, TransactionalProducer, Unknown
+from streams.waiting import Waiting
 from tests.unit.fake_client import FakeCluster
 
 RECORDS = [Output("order-status", b"o-1", b"paid"), Output("orders.dlq", b"o-2", b"\x07", 3, [("why", b"bad")], 77)]
@@ -40,12 +41,13 @@ class Worker:
         self.cluster = FakeCluster()
         self.reached: list[str] = []
         self.waits_count = 0
+        self.waiting = Waiting(self._wait, sleep=lambda _: None)
         self.now_s = 1_000.0
 
     def start(self, **more: int) -> TransactionalProducer:
         config = {"transactional.id": "t.tally-w1", "bootstrap.servers": "nowhere", **more}
         return TransactionalProducer(
-            config, self.reached.append, self._wait, make_client=self.cluster.make_client, now_s=lambda: self.now_s
+            config, self.reached.append, self.waiting, make_client=self.cluster.make_client, now_s=lambda: self.now_s
         )
 
     def _wait(self) -> None:
@@ -234,7 +236,7 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_the_cluster(step: str, 
         raise WorkerError("stopped while the cluster was away")
 
     producer = TransactionalProducer(
-        {"transactional.id": "t.tally-w1"}, worker.reached.append, stop, make_client=worker.cluster.make_client
+        {"transactional.id": "t.tally-w1"}, worker.reached.append, Waiting(stop), make_client=worker.cluster.make_client
     )
     worker.cluster.fail("commit_transaction", [SILENT if step == "commit_transaction" else BROKEN])
     worker.cluster.fail("init_transactions", [SILENT])
