@@ -9,11 +9,13 @@ from uuid import UUID
 
 import pytest
 
+from connectors.reader import ReadRecord
 from schemas.catalogue import NEWEST
 from schemas.codec import decode, encode
 from schemas.events import OrderCancelled, OrderPlaced, OrderStatus, PaymentCaptured
-from schemas.topics import ORDER_STATUS, ORDERS, PAYMENTS
-from schemas.wire import ID_HEADER, UnreadableSchema, WriterSchema, prefix_of
+from schemas.topics import ORDER_STATUS, ORDERS, PAYMENTS, SETTLEMENT_CHANGELOG
+from schemas.wire import FIXED, ID_HEADER, UnreadableSchema, WriterSchema, prefix_of
+from streams.cli import tail
 from streams.errors import RegistryAwayError, RegistryRefusedError
 from streams.registry import NOT_FOUND_FOR_S, Registry, connect
 from streams.registry_client import RegistryClient
@@ -219,6 +221,20 @@ def test_a_round_trip_by_the_ids_of_a_registry(fake: FakeRegistry, client: Regis
     assert decode(value, reader.wire) == captured()
     assert decode(encode(placed(), writer.wire.prefixes["orders"]), writer.wire) == placed()
     assert PaymentCaptured in writer.wire.prefixes["payments"]
+
+
+def test_tail_reads_by_the_registry_s_ids_also_from_a_header_and_changelogs_by_the_catalogue_s(fake: FakeRegistry) -> None:
+    registry = connect(Settings(schema_registry_url=fake.url))
+    assert registry is not None
+    datum, schema_id = encode(placed())[5:], fake.add(TEXT)
+    by_value = ReadRecord("orders", 0, 7, 1, b"o-1", prefix_of(schema_id) + datum, ())
+    by_header = by_value._replace(value=datum, headers=((ID_HEADER, prefix_of(schema_id)),))
+    for record in (by_value, by_header):
+        assert "OrderPlaced event_id=placed order_id=o-1" in tail.line(record, ORDERS, tail._wire(registry, record, ORDERS))
+    assert fake.asked[f"GET /schemas/ids/{schema_id}"] == 1
+    marker = by_value._replace(value=prefix_of(40) + b"x")
+    assert tail._wire(registry, marker, SETTLEMENT_CHANGELOG) is FIXED
+    assert tail._wire(None, by_value, ORDERS) is FIXED
 
 
 def test_without_the_setting_there_is_no_registry() -> None:
