@@ -58,12 +58,21 @@ class DeadLetter:
     detail: str
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """One duplicate, and whether it came with other content than the first of its id."""
+
+    event: Any
+    other_content: bool
+
+
 @dataclass
 class MemoryWorld:
-    """What was committed: rows per topic, dead letters in order, running counters per partition, table rows per slot."""
+    """What was committed: rows per topic, dead letters and duplicates in order, counters per partition, table rows per slot."""
 
     rows: defaultdict[str, list[Emitted]] = field(default_factory=lambda: defaultdict(list))
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
     counters: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     tables: dict[str, dict[Slot, Any]] = field(default_factory=dict)
 
@@ -139,6 +148,7 @@ class MemoryBatch:
         """Start over, with nothing but the records counted."""
         self.emitted: list[tuple[str, Emitted]] = []
         self.dead_letters: list[DeadLetter] = []
+        self.dropped: list[Dropped] = []
         self.counters: defaultdict[int, Counter[str]] = defaultdict(Counter)
         for row in self._rows:
             self.count(row.partition, "consumed", 1)
@@ -163,6 +173,7 @@ class MemoryBatch:
         if isinstance(outcome, Rejected):
             self._bury(row, "rule", outcome.reason, outcome.detail)
         else:
+            self.dropped.append(Dropped(row.event, outcome.other_content))
             self.count(row.partition, "duplicates", 1)
             if outcome.other_content:
                 self.count(row.partition, "duplicates|other_content", 1)
@@ -265,6 +276,7 @@ class MemoryRuntime:
         for topic, emitted in batch.emitted:
             self.world.rows[topic].append(emitted)
         self.world.dead_letters += batch.dead_letters
+        self.world.dropped += batch.dropped
         for partition, counter in batch.counters.items():
             self.world.counters[partition].update(counter)
 

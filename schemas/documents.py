@@ -174,6 +174,8 @@ def _sentence(error: ErrorDetails, event_type: type) -> str:
         return _unknown(error["loc"], event_type)
     if kind == "value_error":
         return str(error["ctx"]["error"])
+    if kind == "string_unicode":
+        return f"has a field whose name UTF-8 cannot write: {_shown(value)}"
     bounds = error.get("ctx", {})
     wanted = {
         "string_type": "text",

@@ -17,6 +17,8 @@ COMMANDS = {
     "topics": ("streams.cli.topics", "The declared topics: apply, list."),
     "worker": ("streams.cli.worker", "Process orders and payments."),
     "generate": ("streams.cli.generate", "Send orders and payments."),
+    "check": ("streams.cli.check", "Tell which rule each event of a JSON file would break."),
+    "send": ("streams.cli.send", "Send the events of a JSON file."),
     "tail": ("streams.cli.tail", "Show a topic's committed records, decoded."),
     "schemas": ("streams.cli.schemas", "The Avro schemas: check."),
     "config": ("streams.cli.config", "Show every setting, its unit and its origin."),

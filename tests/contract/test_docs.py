@@ -27,6 +27,7 @@ from streams import topology
 from streams.app import create_app
 from streams.cli import command
 from streams.dead_letters import Cause, cut_to_fit, dead_letter_headers
+from streams.inbox.remedies import REMEDIES
 from streams.settings import Settings, variable_of
 from streams.topology import TOPOLOGY, Stage
 from tests.unit.test_demo_view import busy, drawn
@@ -216,6 +217,14 @@ def test_the_rule_table_is_the_rule_book_in_its_order() -> None:
 def test_the_table_of_unreadable_values_is_the_codecs() -> None:
     rows = table("reason", "meaning", "what the producer should do")
     assert [(row[0], row[1]) for row in rows] == list(codec.REASONS.items())
+
+
+def test_the_inbox_says_to_producers_what_the_tables_say() -> None:
+    rows = [
+        *table("reason", "rule", "example", "what the producer should do"),
+        *table("reason", "meaning", "what the producer should do"),
+    ]
+    assert {row[0]: row[-1] for row in rows} == REMEDIES
 
 
 def test_the_topics_table_is_the_topics() -> None:

@@ -76,6 +76,15 @@ def test_a_wrong_field_is_told_in_a_sentence(change: dict[str, Any], sentence: s
     assert problems(CAPTURED | change, *PAYMENTS.values) == [sentence]
 
 
+def test_a_name_that_is_no_text_is_told_wherever_it_stands() -> None:
+    assert problems(CAPTURED | {"\ud800": 1}) == [': has a field whose name UTF-8 cannot write: "\\ud800"']
+    line = {"sku": "a", "quantity": 1, "unit_price_minor": 100, "\udfff": 1}
+    assert problems(PLACED | {"lines": [line]}) == ['lines[0]: has a field whose name UTF-8 cannot write: "\\udfff"']
+    numbered: Any = CAPTURED.copy()
+    numbered[5] = 1
+    assert problems(numbered) == ["[5]: must be named by text, and is 5"]
+
+
 def test_a_long_value_is_cut_in_its_sentence() -> None:
     (sentence,) = problems(CAPTURED | {"amount_minor": "9" * 1000})
     assert sentence == f'amount_minor: must be a whole number, and is "{"9" * 40}"...'

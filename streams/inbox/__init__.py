@@ -1,0 +1,1 @@
+"""Dead letters as an inbox: what their reasons ask of producers."""
