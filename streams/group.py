@@ -53,7 +53,7 @@ class GroupConsumer:
                 **settings.cluster.consumer(),
                 **protocol,
                 "group.id": settings.group_id,
-                "client.id": settings.transactional_id,
+                "client.id": settings.client_id,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",  # a position that is gone is said, never guessed
                 "isolation.level": "read_committed",
@@ -65,6 +65,7 @@ class GroupConsumer:
         self._polled = Polled()
         self._owned: set[marker.TopicPartition] = set()
         self.metadata: Any = None
+        self.member_id = ""
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics."""
@@ -73,6 +74,8 @@ class GroupConsumer:
     def poll(self, records_max: int, wait_s: float) -> Polled:
         """Give up to ``records_max`` records of owned partitions and every change of ownership since the last call."""
         messages = self._consumer.consume(records_max, wait_s)
+        if not self.member_id:
+            self.member_id = self._consumer.memberid() or ""
         polled, self._polled = self._polled, Polled()
         for message in messages:
             if message.error() is None:
@@ -100,7 +103,7 @@ class GroupConsumer:
         else:
             raise WorkerError(f"the client's queue did not become empty in {QUEUED_CHANGES_MAX} looks: the worker starts anew")
         polled, self._polled = self._polled, Polled()
-        self.metadata = metadata
+        self.metadata, self.member_id = metadata, self._consumer.memberid() or ""
         return polled
 
     def positions(self, partitions: Iterable[marker.TopicPartition]) -> dict[marker.TopicPartition, int]:

@@ -54,6 +54,12 @@ class Ownership:
         self._group, self._restorer, self._waiting = group, restorer, waiting
         self._check_partitions()
 
+    @property
+    def member_id(self) -> str:
+        """How the cluster calls this worker's membership in the group; empty before it has joined."""
+        group: GroupConsumer | None = getattr(self, "_group", None)
+        return group.member_id if group else ""
+
     async def follow(self, polled: Polled, announce: Announce) -> None:
         """Act on changes of ownership, on positions that are gone, and on restores that are done."""
         for what, partitions in polled.changes:

@@ -63,6 +63,11 @@ class Settings(BaseSettings):
         default="tally", pattern=r"^[A-Za-z0-9._-]+$", description="consumer group, and part of transactional ids"
     )
     worker_id: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._-]+$", description="names this worker")
+    web_host: str = Field(
+        default="127.0.0.1",
+        pattern=r"^[A-Za-z0-9._:-]*$",
+        description="address of the status page: nobody logs in there, so other hosts only see it if you say so (0.0.0.0)",
+    )
     web_port: int = Field(
         default=0, ge=0, le=65535, description="port of the status page; 0: 6066 and the number at the id's end"
     )
@@ -148,6 +153,13 @@ class Settings(BaseSettings):
     def transactional_id(self) -> str:
         """Transactional id of this worker; a second worker with the same id fences the first."""
         return f"{self.group_id}-{self.worker_id}"
+
+    @property
+    def client_id(self) -> str:
+        """Client id of this worker's consumer; it says where the page is to be found (``fleet.py`` reads it)."""
+        anywhere = self.web_host in {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not listened on
+        bracketed = f"[{self.web_host}]" if ":" in self.web_host else self.web_host
+        return f"{self.transactional_id}#{'' if anywhere else bracketed}:{self.status_port}"
 
     @property
     def state_folder(self) -> Path:

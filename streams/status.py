@@ -9,9 +9,11 @@ from streams.tasks import Task
 
 
 def status_of(engine: Engine) -> dict[str, Any]:
-    """Give the worker's tasks with their counters, its epochs, and its aborts by cause, as plain values."""
+    """Give who the worker is, its tasks with their counters, its epochs, and its aborts by cause, as plain values."""
     return {
         "worker": engine.settings.worker_id,
+        "group": engine.settings.group_id,
+        "member_id": engine.ownership.member_id,
         "epochs_count": engine.epochs_count,
         "aborts": dict(engine.aborts),
         "waiting_for": [reason for waiting in engine.waits for reason in waiting.reasons],

@@ -1,0 +1,193 @@
+"""A deployment's live workers, as an operator's command finds them: the group's members, and what each one's page says.
+
+A worker's consumer says where its page is, in its client id: ``tally-w1#127.0.0.1:6067``, or ``tally-w1#:6067`` for a page that
+listens on every address of the host that the cluster sees. A worker whose page does not answer is still listed, with the
+partitions that the cluster says it owns.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from connectors.kafka_errors import passes
+from streams import marker
+from streams.errors import ClusterError
+from streams.settings import Settings
+from streams.topology import TOPOLOGY, Topology
+
+PAGE_TIMEOUT_S = 2.0
+"""A page answers within milliseconds, unless its worker is frozen or decides a large epoch just now."""
+CLUSTER_TIMEOUT_S = 10.0
+"""For the cluster to answer at all."""
+GROUP_TIMEOUT_S = 60.0
+"""Of a question that a cluster which has just answered should answer within milliseconds; see :func:`_described`."""
+AGAIN_S = 0.2
+PAGES_AT_ONCE_MAX = 16
+"""More workers than partitions have nothing to do, so this asks all of them at once."""
+
+# A page is asked directly: a proxy of the operator's shell knows nothing of it.
+_OPENER = build_opener(ProxyHandler({}))
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of the group, as the cluster describes it; ``page`` is the address of its page, empty if it names none."""
+
+    worker: str
+    member_id: str
+    host: str
+    page: str
+    partitions: tuple[marker.TopicPartition, ...]
+
+    @property
+    def place(self) -> str:
+        """Host and port of its page, or just the host."""
+        return self.page.removeprefix("http://") or self.host
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A member and its status page, as plain values; an empty ``status`` means that the page did not answer."""
+
+    member: Member
+    status: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> bool:
+        """Tell whether its page answered."""
+        return bool(self.status)
+
+    @property
+    def tasks(self) -> dict[str, Mapping[str, Any]]:
+        """Give what its page says of each of its tasks, by name."""
+        return {task["task"]: task for task in self.status.get("tasks", ())}
+
+
+def find_workers(admin: AdminClient, settings: Settings) -> list[Worker]:
+    """Give every worker of a deployment, by name; a deployment that never ran has none.
+
+    A dead worker is one of them until the group has given it up.
+
+    Raises:
+        ClusterError: the cluster did not answer.
+    """
+    members = find_members(admin, settings)
+    pages = {member.page for member in members if member.page}
+    if not pages:
+        return [Worker(member) for member in members]
+    with ThreadPoolExecutor(min(len(pages), PAGES_AT_ONCE_MAX)) as pool:
+        answers = dict(zip(pages, pool.map(_read_status, pages), strict=True))
+    return [Worker(member, own_status(member, settings.group_id, answers.get(member.page, {}))) for member in members]
+
+
+def find_members(admin: AdminClient, settings: Settings) -> list[Member]:
+    """Give the members of a consumer group, in either protocol, by name; raises like :func:`find_workers`."""
+    group = _described(admin, settings)
+    members = [
+        member_of(settings.group_id, seen.client_id, seen.member_id, seen.host, _partitions(seen))
+        for seen in (group.members if group else ())
+    ]
+    return sorted(members, key=lambda member: (member.worker, member.member_id))
+
+
+def member_of(group_id: str, client_id: str, member_id: str, host: str, partitions: Iterable[marker.TopicPartition]) -> Member:
+    """Read what a member's client id says; somebody else's consumer in the group is named by its whole client id."""
+    name, mark, listens = client_id.rpartition("#")
+    address, colon, port = listens.rpartition(":")
+    host = host.removeprefix("/")
+    if not (mark and colon and port.isdecimal() and name.startswith(f"{group_id}-")):
+        return Member(client_id, member_id, host, "", tuple(sorted(partitions)))
+    address = address or (f"[{host}]" if ":" in host else host)
+    return Member(name.removeprefix(f"{group_id}-"), member_id, host, f"http://{address}:{port}", tuple(sorted(partitions)))
+
+
+def own_status(member: Member, group_id: str, status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the status if it is this member's own, else an empty one.
+
+    An address may answer for somebody else: for the worker that was started in the place of a dead one, whose membership lasts
+    until its session ends; or for a stranger, when a page that listens on its own host only is asked from another one.
+    """
+    own = {"group": group_id, "worker": member.worker, "member_id": member.member_id}
+    return status if own.items() <= status.items() else {}
+
+
+def owner_of(task: str, workers: Iterable[Worker], prefix: str, topology: Topology = TOPOLOGY) -> Worker | None:
+    """Give the worker that owns ``settlement/7``: by its page, else by what the cluster says it owns."""
+    known = list(workers)
+    by_page = next((worker for worker in known if task in worker.tasks), None)
+    by_cluster = next((worker for worker in known if task in tasks_of(worker.member.partitions, prefix, topology)), None)
+    return by_page or by_cluster
+
+
+def tasks_of(partitions: Iterable[marker.TopicPartition], prefix: str, topology: Topology = TOPOLOGY) -> list[str]:
+    """Give the names of the tasks of which all inputs are among the partitions, stage by stage."""
+    owned = set(partitions)
+    return [
+        f"{stage.name}/{partition}"
+        for stage in topology
+        for partition in range(stage.changelog.partitions)
+        if all((topic.named(prefix), partition) in owned for topic in stage.reads)
+    ]
+
+
+def _described(admin: AdminClient, settings: Settings) -> Any:
+    """Give the group's description.
+
+    librdkafka 2.16 aborts the process, or never ends it, after a describe_consumer_groups that timed out. So it is asked first
+    whether cluster and coordinator answer, and then the question has time.
+    """
+    try:
+        admin.list_topics(timeout=CLUSTER_TIMEOUT_S)
+        _await_coordinator(settings)
+        return admin.describe_consumer_groups([settings.group_id], request_timeout=GROUP_TIMEOUT_S)[settings.group_id].result()
+    except KafkaException as refused:
+        error: KafkaError = refused.args[0]
+        if error.code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return None
+        said = f"{error.str()} ({error.name()})"
+        raise ClusterError(
+            f"the cluster did not tell who is in group {settings.group_id}: {said}", retriable=passes(error)
+        ) from None
+
+
+def _await_coordinator(settings: Settings) -> None:
+    """Wait until the group's coordinator answers; a cluster on which no group ever was makes it now."""
+    asked = TopicPartition(TOPOLOGY[0].changelog.named(settings.prefix), 0)
+    consumer = Consumer({**settings.cluster.consumer(), "group.id": settings.group_id, "log_level": 2})
+    deadline_s = time.monotonic() + CLUSTER_TIMEOUT_S
+    try:
+        while True:
+            try:
+                consumer.committed([asked], timeout=CLUSTER_TIMEOUT_S)
+            except KafkaException as error:
+                if not passes(error.args[0]) or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(AGAIN_S)
+            else:
+                return
+    finally:
+        consumer.close()
+
+
+def _partitions(member: Any) -> list[marker.TopicPartition]:
+    return [(p.topic, p.partition) for p in member.assignment.topic_partitions] if member.assignment else []
+
+
+def _read_status(page: str) -> dict[str, Any]:
+    """Give a status page, empty when it does not answer in time or is none."""
+    try:
+        with _OPENER.open(f"{page}/status", timeout=PAGE_TIMEOUT_S) as answer:
+            status = json.load(answer)
+    except (OSError, ValueError, HTTPException):
+        return {}
+    return status if isinstance(status, dict) else {}
