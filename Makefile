@@ -43,9 +43,12 @@ test-fast: setup lint types contracts ## the same without the tests that need a 
 bench: setup ## events/s and CPU of one worker beside the limit (ARGS="--report FILE")
 	$(BIN)/python bench/main_job.py $(ARGS)
 
-lint: setup ## ruff, rules and format
+lint: setup ## ruff, rules and format; the files in docker/ by their own tools
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/yamllint docker
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/docker-compose --file docker/compose.yaml --profile '*' config --quiet
 
 types: setup ## mypy --strict, tests included
 	$(BIN)/mypy

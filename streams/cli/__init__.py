@@ -6,7 +6,10 @@ So ``tally --help`` is instant, and a command pays only for what it uses.
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -71,8 +74,16 @@ def command() -> None:
 
 def main() -> None:
     """Run the command line; our own errors end it with one sentence and their exit code."""
+    if os.getpid() == 1:
+        # A container's first process is not ended by a signal that it does not ask for. A worker asks later, for a better end.
+        signal.signal(signal.SIGTERM, _end)
     try:
         command(prog_name="tally")
     except TallyError as error:
         click.echo(f"tally: {error}", err=True)
         sys.exit(error.exit_code)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    del frame
+    sys.exit(128 + number)
