@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stamp
 SOURCES := schemas agents streams connectors tests bench
 ARGS ?=
 
-.PHONY: help setup demo test test-fast bench lint types contracts format clean
+.PHONY: help setup demo test test-fast bench lint types contracts format docs clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ contracts: setup ## imports point one way
 format: setup ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+
+docs: setup ## make docs/metrics.md from the list of metrics
+	$(BIN)/python -m streams.metrics > docs/metrics.md
 
 clean: ## remove .venv and the caches (.tally, the local broker's data, stays: `tally broker down` first)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,9 +16,10 @@ from streams.batch import EngineBatch
 from streams.engine import Engine
 from streams.identity import Identity
 from streams.kill_points import KillPoint
+from streams.lag import LagReader, LagWatch
 from streams.own_epoch import Agent
+from streams.pages import add_pages
 from streams.settings import Settings
-from streams.status import status_of
 from streams.tables import EngineTable
 from streams.task_pages import add_task_pages
 from streams.topology import TOPOLOGY, Topology
@@ -32,6 +33,7 @@ class TallyApp(faust.App):
         self.engine = engine
         self._leads = leads
         self.created_ms = int(time.time() * 1000)
+        self.lag_watch = LagWatch(engine.tasks, lambda: LagReader(engine.settings.cluster, engine.settings.group_id))
         self.identity = Identity(engine.settings.worker_id, engine.settings.state_folder)
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
@@ -71,11 +73,13 @@ class TallyApp(faust.App):
         """Take the worker's identity before anything is opened."""
         if not self.is_client:
             self.identity.take()
+            self.add_future(self.lag_watch.run())
         self.conf.datadir.mkdir(parents=True, exist_ok=True)
         await super().on_first_start()
 
     async def stop(self) -> None:
         """Finish the epoch, commit, leave the group, close the stores; then stop Faust's services."""
+        self.lag_watch.close()
         await self.engine.drain()
         await super().stop()
         self.identity.release()
@@ -147,11 +151,6 @@ def create_app(settings: Settings, topology: Topology = TOPOLOGY) -> TallyApp:
         stage.declare(runtime)
     # Agents beside the stages can be asked. Their reply topic is made at once, or the first question waits 45 s for it.
     app.conf.reply_create_topic = len(app.agents) > len(topology)
-
-    @app.page("/status")
-    async def status(view: Any, _request: Any) -> Any:
-        """Give what this worker does, as JSON."""
-        return view.json(status_of(engine))
-
+    add_pages(app, engine, topology, lambda: app.lag_watch.lags)
     add_task_pages(app, engine.pauses)
     return app

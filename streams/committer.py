@@ -42,6 +42,12 @@ class Committer:
             self._producer = await self._threads.on_kafka(producer.abandon)
             return Unknown(f"STUCK: {error}")
 
+    @property
+    def transaction_age_s(self) -> float:
+        """How long the transaction that is under way has been open; 0 if there is none."""
+        producer: TransactionalProducer | None = getattr(self, "_producer", None)
+        return producer.age_s if producer else 0.0
+
     async def apply(self, prepared: Prepared, committed: Committed) -> None:
         """Write the changes of each task, and what its store stands for by them, to the task's store."""
         await self._threads.on_kafka(lambda: self._apply(prepared, committed))

@@ -27,6 +27,7 @@ from streams.hold import Holds
 from streams.judgement import Judgement
 from streams.kill_points import KillPoint
 from streams.lookups import Lookups
+from streams.meter import Meter
 from streams.ownership import Announce, Ownership
 from streams.pauses import Crossed, Failed, Pauses, judged, paused
 from streams.registry import connect
@@ -79,14 +80,14 @@ class Engine:
         }
         self.announce: Announce
         self.sends = Sends()
-        self.aborts: Counter[str] = Counter()
+        self.meter = Meter()
         self.stopping = asyncio.Event()
         self._kill_point = kill_point
         self._back_off = back_off
         self.waits = Waiting(self._go_on_waiting), Waiting(self._stop_if_asked)
         self._subscribed: frozenset[str] = frozenset()
         self._group: GroupConsumer
-        self._committer = Committer(self.threads, kill_point, _now_ms)
+        self.committer = Committer(self.threads, kill_point, _now_ms)
         self.pauses = Pauses(self.tasks, self._decree, self._look_again)
         self._run: asyncio.Task[None] | None = None
         self._known: dict[str, int] = {}
@@ -96,7 +97,7 @@ class Engine:
     @property
     def epochs_count(self) -> int:
         """Epochs that it has committed."""
-        return self._committer.epochs_count
+        return self.committer.epochs_count
 
     # What agents and Faust ask of it.
 
@@ -119,13 +120,13 @@ class Engine:
 
     async def start(self) -> None:
         """Connect; refuse topics that do not belong together; fence a predecessor with the same id."""
-        await self._lookups.begin()
+        await self._lookups.begin(self.threads.is_alive)
         await self.threads.on_kafka(self._start)
 
     def _start(self) -> None:
         settings = self.settings
         resources = StoreResources(settings.block_cache_bytes, settings.write_buffer_bytes)
-        restorer = Restorer(settings, resources, _now_ms, self.waits[1])
+        restorer = Restorer(settings, resources, _now_ms, self.waits[1], self.meter)
         config = {
             **settings.cluster.producer(),
             "client.id": settings.transactional_id,
@@ -135,13 +136,13 @@ class Engine:
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.
         group = GroupConsumer(settings)
         self.ownership.connect(group, restorer, self.waits[0])
-        reach, patience_s = self._committer.reach, settings.commit_timeout_ms / 1000
+        reach, patience_s = self.committer.reach, settings.commit_timeout_ms / 1000
         self.connect(group, TransactionalProducer(config, reach, self.waits[0], indefinite_after_s=patience_s))
 
     def connect(self, group: GroupConsumer, producer: TransactionalProducer) -> None:
         """Take the clients it works with."""
         self._group = group
-        self._committer.connect(group, producer)
+        self.committer.connect(group, producer)
 
     async def run(self) -> None:
         """Run epochs until :meth:`drain`."""
@@ -248,15 +249,14 @@ class Engine:
             raise
         except Exception as error:  # noqa: BLE001 - I8: whatever it was, the epoch is redone, a bounded number of times
             return Failed(error)
-        if isinstance(outcome, Aborted | Unknown):
-            self.aborts[outcome.cause.split(":", 1)[0]] += 1
+        self.meter.attempted(outcome)
         if isinstance(outcome, Aborted) and outcome.refused:
             return Failed(TransactionRefusedError(outcome.refused))
         return outcome
 
     async def _attempt(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome | Crossed:
         """Decide and commit once; whatever fails, nothing of the attempt stays behind."""
-        effects = Effects()
+        began_s, effects = time.monotonic(), Effects()
         sends: list[Send] = []
         outcome: Outcome | None = None
         try:
@@ -267,7 +267,7 @@ class Engine:
             sends = await self._take_sends(by_agents_only=by_agents_only)
             outputs = [send.output for send in sends]
             prepared = Prepared(epoch, effects, self.tables, self.settings.worker_id, outputs, self.tasks.running(), judgements)
-            outcome = await self._committer.commit(prepared)
+            outcome = await self.committer.commit(prepared)
         finally:
             self.barrier.lift()
             for tables in self.tables.values():
@@ -276,6 +276,7 @@ class Engine:
             self.sends.answer(sends, outcome)
         if isinstance(outcome, Committed):
             await self._settle(prepared, outcome)
+            self.meter.committed(effects.counters, time.monotonic() - began_s)
         elif isinstance(outcome, Unknown):
             await self._doubt(prepared.positions, outcome.cause)
         return outcome
@@ -292,7 +293,7 @@ class Engine:
             prepared.settle(task)
             self._doubts.pop(task.name, None)
         try:
-            await self._committer.apply(prepared, committed)
+            await self.committer.apply(prepared, committed)
         except Exception as error:  # noqa: BLE001 - it is committed: whatever the store says, it must never be redone
             log.warning("a store could not follow its changelog and is restored: %s", error)
             await self._doubt(prepared.changes, str(error))

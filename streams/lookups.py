@@ -50,8 +50,8 @@ class Lookups:
         """Which schema ids stand for what."""
         return FIXED if self._registry is None else self._registry.wire
 
-    async def begin(self) -> None:
-        """Have our schemas registered; wait as long as the registry is away.
+    async def begin(self, look: Callable[[], None]) -> None:
+        """Have our schemas registered; wait as long as the registry is away, calling ``look`` between two tries.
 
         Raises:
             RegistryRefusedError: it does not take a schema, or the login, or is none.
@@ -68,6 +68,7 @@ class Lookups:
                 tries += 1
                 wait_s = REGISTRY.wait_s(tries, random.random())
                 log.warning("the worker waits, tried again in %.1f s: %s", wait_s, error)
+                look()
                 await self._sleep(wait_s)
             else:
                 return

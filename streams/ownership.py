@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from queue import SimpleQueue
 
@@ -10,6 +11,7 @@ from schemas.topics import BY_NAME
 from streams import marker
 from streams.errors import ClientStuckError, CoPartitionError
 from streams.group import GroupConsumer, Polled
+from streams.health import Readiness
 from streams.restore import Restored, Restorer, close_store
 from streams.tasks import Task, Tasks, TaskState
 from streams.threads import Threads
@@ -35,6 +37,7 @@ class Ownership:
         self.tasks = Tasks(topology, prefix)
         self.running: Mapping[str, dict[int, Task]] = {stage.name: {} for stage in topology}
         self.left = False
+        self.readiness = Readiness()
         self.partition_counts: dict[str, int] = {}
         self._topology = topology
         self._prefix = prefix
@@ -77,6 +80,7 @@ class Ownership:
         if polled.changes:
             await announce(set(self.tasks.owned))
         await self._start_restored()
+        self.readiness.look(list(self.tasks), time.monotonic())
 
     async def stop(self, task: Task, reason: str) -> None:
         """Stop one task; it stays owned and keeps its state, the others go on."""

@@ -27,6 +27,7 @@ from schemas.events import TaskMarker
 from schemas.topics import TOMBSTONE_RETENTION_MS
 from streams import marker
 from streams.fill import Fill, is_held
+from streams.meter import Meter
 from streams.questions import EARLIEST, LATEST, Questions
 from streams.settings import Settings
 from streams.store import StandsFor, Store, StoreIdentity, StoreResources
@@ -60,11 +61,13 @@ class Restorer:
         resources: StoreResources,
         now_ms: Callable[[], int],
         waiting: Waiting,
+        meter: Meter,
     ) -> None:
         self._settings = settings
         self._resources = resources
         self._now_ms = now_ms
         self._waiting = waiting
+        self._meter = meter
         self._questions = Questions(settings.cluster, settings.group_id, waiting)
 
     def restore(self, tasks: Iterable[Task]) -> Iterator[Restored]:
@@ -119,13 +122,16 @@ class Restorer:
             fill = fills[where] = Fill(task, task.identity, self._now_ms)
             with fill.guard():
                 fill.position = self._open(task, starts[where], ends[where])
+                task.restore_left_records = max(ends[where] - fill.position, 0)
         behind = {where for where, fill in fills.items() if not fill.problem and fill.position < ends[where]}
         yield from ((fill.task, fill.problem) for where, fill in fills.items() if where not in behind)
         if behind:
             for where in self._read(behind, ends, fills):
                 yield fills[where].task, fills[where].problem
         records = sum(fill.task.restored_records for fill in fills.values())
-        log.info("restored %d tasks: %d records in %.3f s", len(fills), records, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self._meter.restored(records, seconds)
+        log.info("restored %d tasks: %d records in %.3f s", len(fills), records, seconds)
 
     def _read(
         self,
@@ -160,6 +166,9 @@ class Restorer:
                         raise KafkaException(error)
                 at = consumer.position([TopicPartition(*where) for where in left])
                 reached = {(p.topic, p.partition) for p in at if p.offset >= ends[p.topic, p.partition]}
+                for p in at:
+                    if p.offset >= 0:
+                        fills[p.topic, p.partition].task.restore_left_records = max(ends[p.topic, p.partition] - p.offset, 0)
                 for where in left:
                     with fills[where].guard():
                         fills[where].write(ends[where] if where in reached else None)

@@ -15,7 +15,7 @@ def status_of(engine: Engine) -> dict[str, Any]:
         "group": engine.settings.group_id,
         "member_id": engine.ownership.member_id,
         "epochs_count": engine.epochs_count,
-        "aborts": dict(engine.aborts),
+        "aborts": dict(engine.meter.aborts),
         "waiting_for": [reason for waiting in engine.waits for reason in waiting.reasons],
         "tasks": [_task(task) for task in list(engine.tasks)],
     }
@@ -29,6 +29,7 @@ def _task(task: Task) -> dict[str, Any]:
         "retry_at_ms": task.retry_at_ms,
         "epoch": task.epoch,
         "restored_records": task.restored_records,
+        "restore_left_records": task.restore_left_records,
         "next_offsets": {f"{topic}/{partition}": at for (topic, partition), at in task.next_offsets.items()},
         "counters": task.counters,
         "recent_dead": task.judgement.recent_dead,

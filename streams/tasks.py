@@ -50,6 +50,7 @@ class Task:
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
     revoked: threading.Event = field(default_factory=threading.Event)
     restored_records: int = 0
+    restore_left_records: int = 0
 
     @property
     def name(self) -> str:

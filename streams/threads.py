@@ -25,7 +25,7 @@ class Threads:
         self.stuck_after_s = STUCK_AFTER_S
         self._kafka = ThreadPoolExecutor(1, "kafka")
         self._stores = ThreadPoolExecutor(1, "stores")
-        self._alive_s = 0.0
+        self._alive_s = time.monotonic()
 
     async def on_kafka(self, work: Callable[[], T], *, within_s: float | None = None) -> T:
         """Run on Kafka's thread and wait.
@@ -51,6 +51,11 @@ class Threads:
     def is_alive(self) -> None:
         """Give a sign of life, from work that waits for the cluster."""
         self._alive_s = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has been called on Kafka's thread, and what is called there gave no sign of life."""
+        return time.monotonic() - self._alive_s
 
     async def on_stores(self, work: Callable[[], T]) -> T:
         """Run on the stores' thread, after what was submitted before, and wait."""

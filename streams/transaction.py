@@ -100,6 +100,7 @@ class TransactionalProducer:
         self._make_client = make_client
         self._now_s = now_s
         self._abandoned = False
+        self._began_s: float | None = None
         self._timeout_s = self._config.get("transaction.timeout.ms", DEFAULT_TIMEOUT_MS) / 1000
         self._producer = self._new_producer()
 
@@ -124,8 +125,20 @@ class TransactionalProducer:
         Raises:
             WorkerFencedError: another worker uses the same transactional id.
         """
+        self._began_s = self._now_s()
+        try:
+            return self._commit(transaction, self._began_s)
+        finally:
+            self._began_s = None
+
+    @property
+    def age_s(self) -> float:
+        """How long the transaction that is under way has been open; 0 if there is none."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else self._now_s() - began_s
+
+    def _commit(self, transaction: Transaction, began_s: float) -> Outcome:
         placed: dict[marker.TopicPartition, int] = {}
-        began_s = self._now_s()
         asked = False
         try:
             self._producer.begin_transaction()

@@ -75,6 +75,7 @@ class Cluster:
         self.returns = threading.Event()
         self.returns.set()
         self.successor: Cluster | None = None
+        self.age_s = 0.0
 
     def abandon(self) -> Cluster:
         self.successor = Cluster()
@@ -219,7 +220,7 @@ def test_i1_an_epoch_that_is_aborted_again_and_again_is_booked_once(tmp_path: Pa
         await world.process(delta())
         assert [(row.orders_count, row.gross_minor, row.revision) for row in world.rows()] == [(1, 100, 1)]
         assert world.cluster.attempts_count == 4
-        assert world.engine.aborts == {"ILLEGAL_GENERATION": 3}
+        assert world.engine.meter.aborts == {"ILLEGAL_GENERATION": 3}
 
     in_world(tmp_path, script)
 
@@ -258,7 +259,7 @@ def test_f06_a_producer_whose_client_does_not_return_is_left_behind_and_its_task
         world.cluster.returns.clear()
         await world.process(order(0, 100))
         assert world.cluster.successor is not None
-        assert world.engine.aborts == {"STUCK": 1}
+        assert world.engine.meter.aborts == {"STUCK": 1}
         renewed = world.engine.tasks.by_input[f"{PREFIX}orders", 0]
         assert (renewed is world.zero, renewed.state) == (False, TaskState.RESTORING), "nobody knows what it did"
         await world.process(order(1, 7))

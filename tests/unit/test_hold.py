@@ -294,7 +294,7 @@ def test_without_a_registry_an_epoch_is_not_even_looked_at() -> None:
         epoch = Epoch.collect(1, [message("orders", 100, UNKNOWN)], world.ownership.tasks, PREFIX)
         assert await lookups.keep_back(epoch) is epoch
         assert lookups.wire is FIXED
-        await lookups.begin()
+        await lookups.begin(lambda: None)
 
     in_world(script)
 
@@ -302,7 +302,7 @@ def test_without_a_registry_an_epoch_is_not_even_looked_at() -> None:
 def test_a_worker_waits_for_a_registry_that_is_away_and_ends_for_one_that_refuses() -> None:
     async def script(world: World) -> None:
         world.client.away = RegistryAwayError("away")
-        beginning = asyncio.ensure_future(world.lookups.begin())
+        beginning = asyncio.ensure_future(world.lookups.begin(lambda: None))
         await world.pass_time(1)
         await world.until(lambda: len(world.slept_s) == 2)
         assert not beginning.done()
@@ -312,7 +312,7 @@ def test_a_worker_waits_for_a_registry_that_is_away_and_ends_for_one_that_refuse
         assert set(world.lookups.wire.prefixes) == {topic.name for stage in TOPOLOGY for topic in stage.writes}
         world.client.away = RegistryRefusedError("no right")
         with pytest.raises(RegistryRefusedError):
-            await world.lookups.begin()
+            await world.lookups.begin(lambda: None)
 
     in_world(script)
 

@@ -1,0 +1,68 @@
+"""What a worker's pages say, with a real broker, and while it does not answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import urllib.error
+import urllib.request
+from itertools import pairwise
+from pathlib import Path
+
+from connectors.sources.generator import plan
+from connectors.sources.publish import publish
+from streams import metrics
+from streams.local_broker import LocalBroker
+from streams.metrics import Metric
+from tests.support.worker import Worker
+from tests.support.workers import Deployment, wait_for
+from tests.unit.test_metrics import samples
+
+START_MS = 1_795_000_000_000
+
+
+def ask(worker: Worker, path: str) -> tuple[int, str]:
+    """Give the HTTP status and the text of a page; 0 while nobody listens."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.web_port}/{path}", timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def values(worker: Worker, metric: Metric) -> list[float]:
+    return list(samples(ask(worker, "metrics")[1], metric).values())
+
+
+def test_a_worker_says_what_it_did_and_a_frozen_broker_makes_it_neither_dead_nor_unready(
+    broker: LocalBroker, topics: str, tmp_path: Path
+) -> None:
+    whole = plan(orders=1_500, seed=71, start_ms=START_MS)
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
+        worker = tally.start("w1")
+        wait_for("its server listens", lambda: ask(worker, "health/live")[0] == 200)
+        wait_for("it is ready", lambda: ask(worker, "health/ready")[0] == 200)
+        assert len(worker.tasks()) == 24, "it was ready before all was restored"
+
+        publish(whole, broker.cluster, topics)
+        tally.wait_consumed("orders", "payments")
+        consumed = samples(ask(worker, "metrics")[1], metrics.CONSUMED)
+        assert sum(value for (stage, _), value in consumed.items() if stage == "settlement") == len(whole.sent)
+        publish(plan(orders=1_500, seed=72, start_ms=START_MS), broker.cluster, topics)
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            ages: list[float] = []
+
+            def waits_aloud() -> bool:
+                """An age that was high and goes down: the loop turned, or what it does there said that it waits."""
+                ages.extend(values(worker, metrics.POLL_AGE))
+                return any(earlier > 1.0 and later < 1.0 for earlier, later in pairwise(ages))
+
+            wait_for("the loop says that it waits", waits_aloud)
+            assert (ask(worker, "health/live")[0], ask(worker, "health/ready")[0]) == (200, 200)
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        tally.wait_consumed("orders", "payments")
+        assert worker.stop() == 0, worker.text[-3000:]
