@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stamp
 SOURCES := schemas agents streams connectors tests bench
 ARGS ?=
 
-.PHONY: help setup demo test test-fast bench lint types contracts format docs clean
+.PHONY: help setup demo test test-fast promtool bench lint types contracts format docs clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,11 +34,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## run the main job on real Kafka, kill a worker, judge every row (ARGS="--orders N --seed S --workers W --no-kill")
 	@$(BIN)/tally demo $(ARGS)
 
-test: setup lint types contracts ## lint, types, import contracts and every test; three at a time, most of them wait for sessions to end, each on a broker of its own
+test: setup promtool lint types contracts ## lint, types, import contracts and every test; three at a time, most of them wait for sessions to end, each on a broker of its own
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 test-fast: setup lint types contracts ## the same without the tests that need a broker
 	$(BIN)/python -m pytest -m "not kafka" $(ARGS)
+
+promtool: setup ## Prometheus' own checker of alert rules, built from its Go module, once; make test needs it
+	@$(BIN)/python -m tests.support.promtool
 
 bench: setup ## events/s and CPU of one worker beside the limit (ARGS="--report FILE")
 	$(BIN)/python bench/main_job.py $(ARGS)

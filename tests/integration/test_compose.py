@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +43,12 @@ class Container:
         program, *arguments = health_command()
         command = [str(self.installed / "bin" / program), *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, timeout=30, check=False).returncode == 0
+
+    def tasks(self) -> list[str]:
+        """Give the tasks that the worker shows on its status page."""
+        url = f"http://127.0.0.1:{self.environment['TALLY_WEB_PORT']}/status"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return [task["task"] for task in json.loads(answer.read())["tasks"]]
 
     def stop(self, deadline_s: float = 30) -> int:
         """Send SIGTERM to the container's first process, as `docker stop` does, and give its exit code."""
@@ -132,7 +140,8 @@ def test_the_workers_of_compose_come_up_healthy_share_the_tasks_and_end_well(sta
     wait_for("all are healthy", lambda: all(worker.healthy() for worker in started))
     ports = [worker.environment["TALLY_WEB_PORT"] for worker in started]
     assert len(set(ports)) == len(started)
-    wait_for("each has tasks", lambda: all(any(w.state.rglob("CURRENT")) for w in started))
+    wait_for("each has its share of the 24 tasks", lambda: [len(worker.tasks()) for worker in started] == [8, 8, 8])
+    assert len({task for worker in started for task in worker.tasks()}) == 24
     assert [worker.stop() for worker in started] == [0, 0, 0], [w.log.read_text()[-2000:] for w in started]
     assert not any(worker.healthy() for worker in started), "the health check does not look at the worker"
     assert all("has left the group" in worker.log.read_text() for worker in started)

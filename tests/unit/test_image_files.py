@@ -17,13 +17,14 @@ from schemas.topics import MAX_CHANGELOG_BYTES
 from streams.kafka_runtime import KAFKA_VERSION
 from streams.settings import Settings
 from tests.support.image import COMPOSE, DOCKERFILE, ROOT, STATE, image_environment, only, ours, services, stages
+from tests.support.promtool import PROMETHEUS_VERSION, module
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKERS = ("w1", "w2", "w3")
 
 
 def test_there_is_all_that_was_asked_for() -> None:
-    assert sorted(services()) == sorted(["kafka", "registry", "topics", "tally", *WORKERS])
+    assert sorted(services()) == sorted(["kafka", "registry", "topics", "tally", *WORKERS, "prometheus", "grafana"])
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,7 @@ def test_every_image_has_a_whole_version(image: str) -> None:
 
 def test_versions_are_those_that_the_tests_use() -> None:
     assert services()["kafka"]["image"] == f"apache/kafka:{KAFKA_VERSION}"
+    assert services()["prometheus"]["image"] == f"prom/prometheus:v{PROMETHEUS_VERSION}"
     [registry] = re.findall(
         r"<artifactId>apicurio-registry-app</artifactId>\s*<version>(.*)</version>",
         (ROOT / "docker" / "registry" / "pom.xml").read_text(),
@@ -44,6 +46,11 @@ def test_versions_are_those_that_the_tests_use() -> None:
     assert f'image.version="{version}"' in only("LABEL")
     assert {service["image"] for service in ours().values()} == {f"tally:{version}"}
     assert [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("setuptools==")]
+
+
+@pytest.mark.parametrize(("version", "tag"), [("3.5.1", "v0.305.1"), ("3.16.0", "v0.316.0")])
+def test_a_version_of_prometheus_has_another_name_as_a_go_module(version: str, tag: str) -> None:
+    assert module(version).endswith(f"@{tag}")
 
 
 def test_what_is_copied_is_what_the_engine_is_sent() -> None:
@@ -82,7 +89,7 @@ def test_no_container_may_do_more_than_it_must(service: dict[str, Any]) -> None:
     assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("name", ours())
+@pytest.mark.parametrize("name", [*ours(), "prometheus", "grafana"])
 def test_the_root_file_system_cannot_be_written(name: str) -> None:
     assert services()[name]["read_only"] is True
 
