@@ -172,18 +172,32 @@ def read_topic(
     """
     ranges = ranges_of(cluster, topic_name, committed_only=committed_only)
     begins = {partition: max(bounds.begin, (from_offsets or {}).get(partition, 0)) for partition, bounds in ranges.items()}
-    open_ends = {partition: ranges[partition].end for partition, begin in begins.items() if begin < ranges[partition].end}
+    wanted = {partition: Range(begin, ranges[partition].end) for partition, begin in begins.items()}
+    yield from _read(cluster, topic_name, wanted, committed_only=committed_only)
+
+
+def read_record(cluster: Cluster, topic_name: str, partition: int, offset: int) -> ReadRecord | None:
+    """Give the committed record at one place; None when none is there, or none any more. Raises like :func:`read_topic`."""
+    bounds = ranges_of(cluster, topic_name).get(partition)
+    if bounds is None or not bounds.begin <= offset < bounds.end:
+        return None
+    place = {partition: Range(offset, offset + 1)}
+    return next(_read(cluster, topic_name, place, committed_only=True), None)
+
+
+def _read(cluster: Cluster, topic_name: str, ranges: Mapping[int, Range], *, committed_only: bool) -> Iterator[ReadRecord]:
+    open_ends = {partition: bounds.end for partition, bounds in ranges.items() if bounds.begin < bounds.end}
     if not open_ends:
         return
-    places = [TopicPartition(topic_name, partition, begins[partition]) for partition in open_ends]
+    places = [TopicPartition(topic_name, partition, ranges[partition].begin) for partition in open_ends]
     consumer = _consumer(cluster, places, committed_only=committed_only)
     try:
         deadline = time.monotonic() + STALL_TIMEOUT_S
         while open_ends:
             messages = consumer.consume(POLL_RECORDS, timeout=0.2)
-            if messages:
-                deadline = time.monotonic() + STALL_TIMEOUT_S
             yield from _up_to(messages, open_ends)
+            if messages:  # only now: whoever takes the records may take longer with them than the limit
+                deadline = time.monotonic() + STALL_TIMEOUT_S
             # Transaction markers take offsets that no record has, so only the position tells that a partition is done.
             for place in consumer.position([TopicPartition(topic_name, partition) for partition in open_ends]):
                 if place.offset >= open_ends[place.partition]:

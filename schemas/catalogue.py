@@ -72,6 +72,7 @@ CATALOGUE: tuple[RegisteredSchema, ...] = (
     _registered(23, events.UnmatchedPayment, 1),
     _registered(40, events.TaskMarker, 1),
     _registered(41, events.TaskMarker, 2),
+    _registered(42, events.DeadLetterDone, 1),
 )
 """Ids are never reused and never change: records of years ago carry them."""
 

@@ -169,6 +169,18 @@ class TaskMarker(Struct, frozen=True, tag=True):
     probe_dead: int = 0
 
 
+class DeadLetterDone(Struct, frozen=True, tag=True):
+    """What an operator did about one dead letter: ``action`` is replayed, mended or parked."""
+
+    address: str
+    digest: str
+    action: str
+    at_ms: int = field(name="at")
+    by: str
+    because: str
+    went_to: str
+
+
 Record: TypeAlias = (
     OrderPlaced
     | OrderCancelled
@@ -180,6 +192,7 @@ Record: TypeAlias = (
     | MerchantRevenue
     | UnmatchedPayment
     | TaskMarker
+    | DeadLetterDone
 )
 
 MEASURES = ("orders_count", "gross_minor", "captured_minor", "refunded_minor", "cancelled_minor")

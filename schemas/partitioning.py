@@ -28,4 +28,9 @@ def murmur2(data: bytes) -> int:
 @lru_cache(maxsize=65_536)  # merchants and the like: few, and asked for again and again
 def partition_of(key: str, partitions: int) -> int:
     """Give the partition, 0 to ``partitions`` - 1, that Java's default partitioner gives ``key`` as UTF-8."""
-    return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
+    return partition_of_bytes(key.encode(), partitions)
+
+
+def partition_of_bytes(key: bytes, partitions: int) -> int:
+    """Give the same for a key that need not be text."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions

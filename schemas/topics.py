@@ -105,6 +105,10 @@ PAYMENTS_DLQ = Topic(
     "payments.dlq", Kind.DLQ, "what could not be processed of payments", "as it came", PAYMENTS.values,
     retention_ms=30 * DAY_MS, max_message_bytes=MAX_DEAD_LETTER_BYTES,
 )  # fmt: skip
+DEAD_LETTERS_DONE = Topic(
+    "dead-letters-done", Kind.INTERNAL, "what operators did about dead letters", "topic/partition@offset of the letter",
+    (events.DeadLetterDone,), retention_ms=365 * DAY_MS,
+)  # fmt: skip
 
 TOPICS: tuple[Topic, ...] = (
     ORDERS,
@@ -117,6 +121,7 @@ TOPICS: tuple[Topic, ...] = (
     REVENUE_CHANGELOG,
     ORDERS_DLQ,
     PAYMENTS_DLQ,
+    DEAD_LETTERS_DONE,
 )
 BY_NAME = {topic.name: topic for topic in TOPICS}
 

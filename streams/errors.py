@@ -12,6 +12,7 @@
     ├── ClusterError     exit_code 1: the cluster refused or did not answer; retriable as Kafka says
     ├── RegistryAwayError     exit_code 1: the schema registry did not answer; retriable
     ├── RegistryRefusedError  exit_code 2: the schema registry does not take our schemas, or our login, or is none
+    ├── InboxTakenError  exit_code 4: another operator took the dead letters over
     └── WorkerError      exit_code 1: a worker cannot go on; what it had not committed is redone by others
         ├── WorkerFencedError    exit_code 4: another worker uses the same id
         ├── ClientStuckError     exit_code 1: a call of Kafka's client does not return
@@ -94,6 +95,18 @@ class RegistryRefusedError(TallyError):
     """The schema registry does not take our schemas, or our login, or is none: waiting does not help."""
 
     exit_code = 2
+
+
+class InboxTakenError(TallyError):
+    """Another operator acts on the dead letters of this deployment."""
+
+    exit_code = 4
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another `tally dlq` took the dead letters of this deployment over, so this one stopped; what it had done is noted. "
+            "Wait for the other to end and run this again: it does only what is not done yet"
+        )
 
 
 class WorkerError(TallyError):

@@ -162,6 +162,11 @@ class Settings(BaseSettings):
         return f"{self.transactional_id}#{'' if anywhere else bracketed}:{self.status_port}"
 
     @property
+    def inbox_transactional_id(self) -> str:
+        """Transactional id of whoever acts on the dead letters; no worker's, because no worker's id may have a slash."""
+        return f"{self.group_id}/inbox"
+
+    @property
     def state_folder(self) -> Path:
         """Folder of this worker's stores."""
         return self.home / "state" / f"{self.prefix}{self.worker_id}"

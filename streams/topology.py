@@ -7,8 +7,9 @@
     payments ─┘   (by order)   └─▶ revenue-deltas ──▶ revenue ──▶ revenue-by-merchant-1m
                                                      (by merchant)
 
-What cannot be processed goes to the dead-letter topic of its input. Every arrow of one worker's
-epoch is inside one Kafka transaction, together with the changelogs and the input offsets.
+What cannot be processed goes to the dead-letter topic of its input; ``tally dlq`` sends it back and notes that in
+``dead-letters-done``. Every arrow of one worker's epoch is inside one Kafka transaction, together with the changelogs
+and the input offsets.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": ("streams.cli.check", "Tell which rule each event of a JSON file would break."),
     "send": ("streams.cli.send", "Send the events of a JSON file."),
     "tail": ("streams.cli.tail", "Show a topic's committed records, decoded."),
+    "dlq": ("streams.cli.dlq", "Dead letters: list, show, mend, replay, park."),
     "schemas": ("streams.cli.schemas", "The Avro schemas: check."),
     "config": ("streams.cli.config", "Show every setting, its unit and its origin."),
     "demo": ("streams.cli.demo", "Run it all, kill a worker, judge every row."),

@@ -1,1 +1,1 @@
-"""Dead letters as an inbox: what their reasons ask of producers."""
+"""Dead letters as an inbox: read, understood, mended, sent back, and what was done remembered."""

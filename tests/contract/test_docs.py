@@ -117,7 +117,7 @@ def parse(line: str) -> None:
 
 def test_the_documents_show_commands_of_every_kind() -> None:
     shown = {line.split()[1] for line in commands()}
-    assert {"broker", "topics", "worker", "generate", "tail", "demo"} <= shown
+    assert {"broker", "topics", "worker", "generate", "tail", "dlq", "demo"} <= shown
 
 
 @pytest.mark.parametrize("line", commands())

@@ -14,6 +14,7 @@ import pytest
 from schemas.catalogue import AVRO_FOLDER, BY_ID, CATALOGUE, NEWEST, RegisteredSchema
 from schemas.codec import decode, encode
 from schemas.events import (
+    DeadLetterDone,
     InputPosition,
     MerchantRevenue,
     OrderCancelled,
@@ -47,6 +48,7 @@ SAMPLES: tuple[Record, ...] = (
     MerchantRevenue("m-1", "EUR", T, T + 60_000, "provisional", 9, 1, 2, 3, 4, 5),
     UnmatchedPayment("e-6", "PaymentRefunded", "o-1", T, "p-1", 101, "EUR", "refund_exceeds_capture"),
     TaskMarker(2, 88, "w2", (InputPosition("t.orders", 7, 100, 130),), {"consumed": 30}, b"\x01\xff", "by hand", 9, 7, 2),
+    DeadLetterDone("orders.dlq/7@123", "0123456789abcdef", "replayed", T, "ada", "", "orders/7@4711"),
 )
 
 

@@ -10,7 +10,7 @@ from agents.settlement.decide import MAX_EVENTS_PER_ORDER, MAX_ID_CHARACTERS
 from schemas.codec import encode
 from schemas.events import MerchantRevenue, TaskMarker
 from schemas.keys import row_key
-from schemas.topics import BY_NAME, MARKER_KEY, MAX_INPUT_BYTES, PARTITIONS, TOPICS, Kind, Topic
+from schemas.topics import BY_NAME, DEAD_LETTERS_DONE, MARKER_KEY, MAX_INPUT_BYTES, PARTITIONS, TOPICS, Kind, Topic
 from streams.topology import TOPOLOGY
 
 
@@ -68,7 +68,12 @@ def test_every_changelog_takes_the_largest_state_of_an_order() -> None:
 def test_every_topic_is_an_edge_of_the_topology() -> None:
     used = {topic.name for stage in TOPOLOGY for topic in (*stage.reads, *stage.writes, stage.changelog)}
     used |= {topic.dead_letters for stage in TOPOLOGY for topic in stage.reads if topic.dead_letters}
-    assert used == set(BY_NAME)
+    assert used | {DEAD_LETTERS_DONE.name} == set(BY_NAME), "only the inbox's own topic is no stage's"
+
+
+def test_what_was_done_about_a_dead_letter_is_known_for_longer_than_the_letter_is_kept() -> None:
+    for dead in (topic for topic in TOPICS if topic.kind is Kind.DLQ):
+        assert (DEAD_LETTERS_DONE.retention_ms or 0) > (dead.retention_ms or 0), "else a replayed letter is offered again"
 
 
 @pytest.mark.parametrize("stage", TOPOLOGY, ids=lambda stage: stage.name)

@@ -1,0 +1,156 @@
+"""Options that several ``tally dlq`` commands share, and what they come to: which letters are meant, on which cluster."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+from connectors.reader import ReadError, list_topics
+from schemas.events import DeadLetterDone
+from schemas.wire import FIXED
+from streams.cli.tail import find_topic
+from streams.errors import ClusterError, RefusedError
+from streams.inbox.desk import Desk, read_done
+from streams.inbox.filters import Filter
+from streams.inbox.letters import DeadLetter, parse_address
+from streams.inbox.mailbox import Mailbox
+from streams.inbox.routes import INPUTS, Routes
+from streams.registry import connect
+from streams.settings import Settings, load_cluster_settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def moment_ms(_: click.Context | None, __: click.Parameter | None, value: str | None) -> int | None:
+    """Read a time: ISO 8601 (UTC unless it says otherwise), or so long ago, such as ``90m`` or ``2d``."""
+    if value is None:
+        return None
+    ago = re.fullmatch(r"(\d{1,9})([smhd])", value)
+    if ago:
+        return time.time_ns() // 1_000_000 - int(ago[1]) * _UNITS_MS[ago[2]]
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no time; write 2026-11-23T17:00:00Z, or 90m or 2d for so long ago") from error
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def filter_options(function: F) -> F:
+    """Add the options that say which letters are meant."""
+    classes = click.Choice(["undecodable", "envelope", "rule", "exception", "unknown"])
+    for option in (
+        click.option("--until", "until_ms", callback=moment_ms, help="Buried before this time."),
+        click.option("--since", "since_ms", callback=moment_ms, help="Buried since: 2026-11-23T17:00:00Z, or 90m, 2d ago."),
+        click.option("--key", help="With this key."),
+        click.option("--source", help="Came from this topic, or topic/partition."),
+        click.option("--reason", help="Died of this reason, such as bad_time."),
+        click.option("--class", "error_class", type=classes, help="Died of this class of reasons."),
+    ):
+        function = option(function)
+    return function
+
+
+def act_options(function: F) -> F:
+    """Add the options of commands that change something."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing."),
+        click.option("--by", default=None, help="Who does it; without it the user's name."),
+        click.option("--because", default="", help="Why; it is noted with what was done."),
+    ):
+        function = option(function)
+    return function
+
+
+def cluster_options(function: F) -> F:
+    """Add the options that say which deployment is meant."""
+    for option in (
+        click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker."),
+        click.option("--prefix", default=None, help="Put before every topic's name; default that of the last demo."),
+    ):
+        function = option(function)
+    return function
+
+
+class Inbox:
+    """The dead letters of one deployment, as the commands see them.
+
+    Raises:
+        ClusterError: the cluster does not answer; so does every method.
+    """
+
+    def __init__(self, prefix: str | None, bootstrap_servers: str | None) -> None:
+        self.settings: Settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
+        self.registry = connect(self.settings)
+        counts = _answered(lambda: list_topics(self.settings.cluster))
+        self.mailbox = Mailbox(self.settings.cluster, self.settings.prefix, counts, self.registry)
+        self.routes = Routes(self.settings.prefix, counts, FIXED if self.registry is None else self.registry.wire)
+        self._there = counts
+
+    def filter(
+        self, *, error_class: str | None, reason: str | None, source: str | None, key: str | None,
+        since_ms: int | None, until_ms: int | None,
+    ) -> Filter:  # fmt: skip
+        """Give the filter that the options say."""
+        sources = frozenset() if source is None else frozenset({source, self.settings.prefix + source})
+        return Filter(error_class, reason, sources, None if key is None else key.encode(), since_ms, until_ms)
+
+    def topics(self, asked: str | None) -> list[str]:
+        """Give the full names of the topics that are meant: the one asked for, or all dead-letter topics.
+
+        Raises:
+            MissingTopic: there is no such topic.
+        """
+        return self.mailbox.topics() if asked is None else [find_topic(asked, self.settings, self._there)[0]]
+
+    def letters(self, topics: list[str], wanted: Filter) -> Iterator[DeadLetter]:
+        """Give the letters of topics that a filter takes."""
+        try:
+            yield from (letter for letter in self.mailbox.letters(topics) if wanted.takes(letter))
+        except ReadError as error:
+            raise ClusterError(str(error)) from error
+
+    def letter(self, address: str) -> DeadLetter:
+        """Give the letter at an address.
+
+        Raises:
+            RefusedError: it is no address, or nothing is there.
+        """
+        place = parse_address(address)
+        return _answered(lambda: self.mailbox.letter(place))
+
+    def whole(self, letter: DeadLetter) -> DeadLetter:
+        """Give the letter with what was cut from it, if its source still has that; else as it is."""
+        try:
+            return _answered(lambda: self.mailbox.whole(letter))
+        except RefusedError:
+            return letter
+
+    def done(self) -> Mapping[str, DeadLetterDone]:
+        """Give what was done so far."""
+        return _answered(lambda: read_done(self.settings.cluster, self.settings.prefix))
+
+    def may_write_events(self) -> None:
+        """Have ids for the events that are about to be written, where a registry gives them."""
+        if self.registry is not None:
+            self.registry.enter(self.settings.prefix, writes=INPUTS)
+
+    def desk(self, by: str | None) -> Desk:
+        """Take the inbox over, to act on it; ``by`` is noted."""
+        return _answered(lambda: Desk(self.settings, by or getpass.getuser()))
+
+
+T = TypeVar("T")
+
+
+def _answered(ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except ReadError as error:
+        raise ClusterError(str(error)) from error
