@@ -26,6 +26,7 @@ from streams.group import GroupConsumer
 from streams.hold import Holds
 from streams.judgement import Judgement
 from streams.kill_points import KillPoint
+from streams.logs import in_its_epoch
 from streams.lookups import Lookups
 from streams.meter import Meter
 from streams.ownership import Announce, Ownership
@@ -202,6 +203,7 @@ class Engine:
 
     # One epoch.
 
+    @in_its_epoch
     async def _process(self, epoch: Epoch, *, by_agents_only: bool = False) -> None:
         """Carry an epoch to its commit. An abort is redone; repeated failures are narrowed down.
 
@@ -214,8 +216,7 @@ class Engine:
                 return
             outcome = await self._try(epoch, by_agents_only=by_agents_only)
             if isinstance(outcome, Failed):
-                failures += 1
-                limit = self.settings.redo_attempts_max
+                failures, limit = failures + 1, self.settings.redo_attempts_max
                 log.warning("epoch %d failed (%d of %d): %s", epoch.number, failures, limit, outcome.error)
                 if failures < limit:
                     continue
@@ -231,8 +232,7 @@ class Engine:
                     await self._doubt(epoch.tasks, outcome.cause)
                     return
                 log.info("epoch %d was aborted and is redone: %s", epoch.number, outcome.cause)
-                # The first abort is mostly somebody joining the group: no wait.
-                await asyncio.sleep(self._back_off.wait_s(aborts - 1, random.random()))
+                await asyncio.sleep(self._back_off.wait_s(aborts - 1, random.random()))  # the first at once: somebody joined
                 await self._synchronise()
             else:
                 return

@@ -40,7 +40,7 @@ class Fill:
         except Exception as error:
             if is_held(error):
                 raise
-            log.exception("task %s cannot be restored", self.task.name)
+            log.exception("task %s cannot be restored", self.task.name, extra={"task": self.task.name})
             self.problem = f"its store cannot be restored: {type(error).__name__}: {error}"
 
     def add(self, message: Any) -> None:

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from connectors.kafka_errors import passes
 from streams import marker
 from streams.errors import WorkerError
+from streams.logs import client_log
 from streams.settings import Settings
 from streams.waiting import Waiting
 
@@ -54,6 +55,7 @@ class GroupConsumer:
                 **protocol,
                 "group.id": settings.group_id,
                 "client.id": settings.client_id,
+                **client_log(),
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",  # a position that is gone is said, never guessed
                 "isolation.level": "read_committed",

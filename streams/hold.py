@@ -70,5 +70,6 @@ class Holds:
             tries += 1
             wait_s = REGISTRY.wait_s(tries, random.random())
             task.reason, task.retry_at_ms = reason, self._now_ms() + round(wait_s * 1000)
-            log.warning("task %s is held, the others go on; tried again in %.1f s: %s", task.name, wait_s, reason)
+            said = "task %s is held, the others go on; tried again in %.1f s: %s"
+            log.warning(said, task.name, wait_s, reason, extra={"task": task.name})
             await self._sleep(wait_s)

@@ -85,7 +85,7 @@ class Ownership:
     async def stop(self, task: Task, reason: str) -> None:
         """Stop one task; it stays owned and keeps its state, the others go on."""
         await self._rest(task, TaskState.STOPPED, reason)
-        log.error("task %s stops, the others go on: %s", task.name, reason)
+        log.error("task %s stops, the others go on: %s", task.name, reason, extra={"task": task.name})
 
     async def heed(self, tasks: Iterable[Task]) -> None:
         """Pause and resume tasks as their newest committed markers say."""
@@ -93,7 +93,7 @@ class Ownership:
             if task.judgement.paused and task.state in {TaskState.RUNNING, TaskState.HELD}:
                 await self._pause(task)
             elif not task.judgement.paused and task.state is TaskState.PAUSED:
-                log.warning("task %s is resumed", task.name)
+                log.warning("task %s is resumed", task.name, extra={"task": task.name})
                 await self._start_again(task)
 
     async def read_again(self, tasks: Iterable[Task]) -> None:
@@ -140,7 +140,8 @@ class Ownership:
 
     async def _pause(self, task: Task) -> None:
         await self._rest(task, TaskState.PAUSED, task.judgement.paused)
-        log.error("task %s is paused, the others go on: %s. `tally tasks resume %s` lets it", task.name, task.reason, task.name)
+        said = "task %s is paused, the others go on: %s. `tally tasks resume %s` lets it"
+        log.error(said, task.name, task.reason, task.name, extra={"task": task.name})
 
     async def _rest(self, task: Task, state: TaskState, reason: str) -> None:
         task.state, task.reason, task.retry_at_ms = state, reason, None
@@ -181,7 +182,8 @@ class Ownership:
         task.state = TaskState.RUNNING
         if task.stage is not None:
             self.running[task.stage.name][task.partition] = task
-        log.info("task %s runs from %s", task.name, ", ".join(f"{t}={at}" for (t, _), at in sorted(offsets.items())))
+        known = {"task": task.name, "offset": {f"{topic}/{partition}": at for (topic, partition), at in offsets.items()}}
+        log.info("task %s runs from %s", task.name, ", ".join(f"{t}={at}" for (t, _), at in sorted(offsets.items())), extra=known)
 
     def _restore(self, tasks: list[Task]) -> None:
         def work() -> None:
@@ -201,7 +203,9 @@ class Ownership:
             try:
                 close_store(task)
             except Exception as error:  # noqa: BLE001 - a store that is given up may be behind or broken: the changelog has it
-                log.warning("store of %s did not close well and will be restored: %s", task.name, error)
+                log.warning(
+                    "store of %s did not close well and will be restored: %s", task.name, error, extra={"task": task.name}
+                )
 
         self._threads.submit_to_stores(work)
 

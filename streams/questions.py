@@ -35,7 +35,7 @@ class Questions:
         self._cluster = cluster
         self._group_id = group_id
         self._waiting = waiting
-        self._admin = AdminClient(cluster.producer())
+        self._admin = AdminClient({**cluster.producer(), "log_level": 2})
         self._cluster_id = ""
 
     def identities(self, topics: Iterable[str]) -> dict[str, StoreIdentity]:
@@ -58,7 +58,9 @@ class Questions:
         A consumer asks that never joins: librdkafka 2.16's admin client crashes the process when the
         group's coordinator is moving or loading. Read committed makes the broker wait for stable offsets.
         """
-        consumer = Consumer({**self._cluster.consumer(), "group.id": self._group_id, "isolation.level": "read_committed"})
+        consumer = Consumer(
+            {**self._cluster.consumer(), "log_level": 2, "group.id": self._group_id, "isolation.level": "read_committed"}
+        )
 
         def ask() -> dict[marker.TopicPartition, int | None]:
             answer = consumer.committed([TopicPartition(*where) for where in inputs], timeout=TIMEOUT_S)

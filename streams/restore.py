@@ -27,6 +27,7 @@ from schemas.events import TaskMarker
 from schemas.topics import TOMBSTONE_RETENTION_MS
 from streams import marker
 from streams.fill import Fill, is_held
+from streams.logs import client_log
 from streams.meter import Meter
 from streams.questions import EARLIEST, LATEST, Questions
 from streams.settings import Settings
@@ -146,6 +147,7 @@ class Restorer:
                 "group.id": f"{self._settings.group_id}-restore",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
+                **client_log(),
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 50,
                 "queued.max.messages.kbytes": 65_536,
@@ -194,7 +196,7 @@ class Restorer:
                 raise
             distrust, stands_for = f"it cannot be opened ({error})", None
         if distrust:
-            log.warning("store of %s is rebuilt from its changelog: %s", task.name, distrust)
+            log.warning("store of %s is rebuilt from its changelog: %s", task.name, distrust, extra={"task": task.name})
             if task.store is not None:
                 task.store.close()
                 task.store = None

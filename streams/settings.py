@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     web_port: int = Field(
         default=0, ge=0, le=65535, description="port of the status page; 0: 6066 and the number at the id's end"
     )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="of a worker's log; auto is text on a terminal, where people read, and JSON elsewhere"
+    )
     group_protocol: Literal["consumer", "classic"] = Field(
         default="consumer", description="KIP-848, or the classic range assignor"
     )

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from streams.errors import ClientStuckError
@@ -35,7 +36,7 @@ class Threads:
         """
         self._alive_s = time.monotonic()
         limit_s = self.stuck_after_s if within_s is None else within_s
-        call = asyncio.get_running_loop().run_in_executor(self._kafka, work)
+        call = asyncio.get_running_loop().run_in_executor(self._kafka, copy_context().run, work)
         while not call.done():
             await asyncio.wait({call}, timeout=min(LOOK_S, limit_s))
             if not call.done() and time.monotonic() - self._alive_s > limit_s:

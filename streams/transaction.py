@@ -14,6 +14,7 @@ from schemas.topics import TOPICS
 from streams import marker
 from streams.effects import Output
 from streams.errors import WorkerError, WorkerFencedError
+from streams.logs import client_log
 from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class TransactionalProducer:
             "enable.idempotence": True,
             "partitioner": "murmur2_random",  # librdkafka's own default disagrees with every other client
             "linger.ms": 5,
+            **client_log(),
             # Right after a commit the coordinator answers the next transaction with "concurrent": ask again soon, not in 100 ms.
             "retry.backoff.ms": 5,
             "retry.backoff.max.ms": 100,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import sys
+from contextlib import nullcontext
 
 import click
 
+from streams.logs import end_in_json, is_json, set_up
 from streams.settings import load_cluster_settings
 from streams.worker import run_worker
 
@@ -29,7 +31,7 @@ def command(worker_id: str | None, web_port: int | None, prefix: str | None, log
       tally worker --id w1
       tally worker --id w2 --web-port 8080
     """  # noqa: D301 - \b is click's word for "keep these lines"
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for noisy in ("faust", "mode", "aiohttp"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    run_worker(load_cluster_settings(worker_id=worker_id, web_port=web_port, prefix=prefix))
+    settings = load_cluster_settings(worker_id=worker_id, web_port=web_port, prefix=prefix)
+    set_up(settings, log_level)
+    with end_in_json() if is_json(settings, sys.stderr) else nullcontext():
+        run_worker(settings)

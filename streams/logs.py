@@ -1,0 +1,106 @@
+"""A worker's log: readable lines on a terminal, one JSON object per line for everything else that reads it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, TextIO
+
+from streams.errors import TallyError
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FIELDS = ("task", "epoch", "offset")
+"""Of a line in JSON, where they are known, beside time, level, logger, worker and message; ``offset`` by ``topic/partition``."""
+TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+_CONCERNS: ContextVar[Mapping[str, Any]] = ContextVar("concerns", default={})  # noqa: B039 - never changed in place
+
+
+@contextmanager
+def concerning(**fields: Any) -> Iterator[None]:
+    """Say what the lines inside concern: ``task``, ``epoch``, ``offset``. ``extra`` of a line does the same for that line."""
+    before = _CONCERNS.set({**_CONCERNS.get(), **fields})
+    try:
+        yield
+    finally:
+        _CONCERNS.reset(before)
+
+
+def in_its_epoch(process: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Make the lines of a method that is given an epoch concern that epoch, and its task if it has only one."""
+
+    @wraps(process)
+    async def with_epoch(self: Any, epoch: Any, **options: Any) -> None:
+        alone = {"task": epoch.tasks[0].name} if len(epoch.tasks) == 1 else {}
+        with concerning(epoch=epoch.number, **alone):
+            await process(self, epoch, **options)
+
+    return with_epoch
+
+
+class JsonFormatter(logging.Formatter):
+    """One object per line; ``time`` is UTC in milliseconds."""
+
+    def __init__(self, worker: str) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line."""
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        known = {**_CONCERNS.get(), **{name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}}
+        line: dict[str, Any] = {
+            "time": moment,
+            "level": record.levelname,
+            "logger": record.name,
+            "worker": self._worker,
+            **{name: known[name] for name in FIELDS if name in known},
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def is_json(settings: Settings, stream: TextIO) -> bool:
+    """Tell whether lines on this stream are JSON."""
+    return settings.log_format == "json" or (settings.log_format == "auto" and not stream.isatty())
+
+
+def set_up(settings: Settings, level: str, stream: TextIO = sys.stderr) -> None:
+    """Send the process's log to a stream, in the format that the settings say."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter(settings.worker_id) if is_json(settings, stream) else logging.Formatter(TEXT))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("faust", "mode", "aiohttp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def client_log() -> dict[str, Any]:
+    """Give what lets Kafka's client say by itself what it has to say, for clients that are polled.
+
+    In text it writes its lines itself, at once. In JSON they are lines of the log, though not before the client is polled again.
+    """
+    as_json = any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
+    return {"logger": logging.getLogger("librdkafka")} if as_json else {}
+
+
+@contextmanager
+def end_in_json() -> Iterator[None]:
+    """Say what ends the process as a line of the log too, and not as a sentence or a traceback between its lines."""
+    try:
+        yield
+    except TallyError as error:
+        log.critical("%s", error)
+        sys.exit(error.exit_code)
+    except Exception:
+        log.critical("the worker ends by a defect", exc_info=True)
+        sys.exit(1)
