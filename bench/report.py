@@ -23,8 +23,7 @@ SETTINGS = (
     "transaction_timeout_ms",
     "epoch_records_max",
     "epoch_wait_ms",
-    "block_cache_bytes",
-    "write_buffer_bytes",
+    "memory_mb",
 )
 """Of the worker, that bear on the figures."""
 

@@ -58,6 +58,7 @@ class Committer:
 
     def _commit(self, producer: TransactionalProducer, prepared: Prepared) -> Outcome:
         self._records_in_epoch = prepared.records_count
+        self._group.room.learn(prepared.records_count, prepared.written_bytes)
         outcome = producer.commit(prepared.transaction(self._group.metadata))
         if isinstance(outcome, Committed):
             self.reach("before_apply")

@@ -125,20 +125,13 @@ class Engine:
         await self.threads.on_kafka(self._start)
 
     def _start(self) -> None:
-        settings = self.settings
-        resources = StoreResources(settings.block_cache_bytes, settings.write_buffer_bytes)
+        settings, budget = self.settings, self.settings.budget
+        resources = StoreResources(budget.stores_bytes, budget.write_buffer_bytes)
         restorer = Restorer(settings, resources, _now_ms, self.waits[1], self.meter)
-        config = {
-            **settings.cluster.producer(),
-            "client.id": settings.transactional_id,
-            "transactional.id": settings.transactional_id,
-            "transaction.timeout.ms": settings.transaction_timeout_ms,
-        }
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.
         group = GroupConsumer(settings)
         self.ownership.connect(group, restorer, self.waits[0])
-        reach, patience_s = self.committer.reach, settings.commit_timeout_ms / 1000
-        self.connect(group, TransactionalProducer(config, reach, self.waits[0], indefinite_after_s=patience_s))
+        self.connect(group, TransactionalProducer.of(settings, self.committer.reach, self.waits[0]))
 
     def connect(self, group: GroupConsumer, producer: TransactionalProducer) -> None:
         """Take the clients it works with."""
@@ -170,7 +163,7 @@ class Engine:
     async def _turn(self) -> None:
         settings = self.settings
         wait_s = 0.001 if self._sends_may_go() else settings.epoch_wait_ms / 1000
-        polled = await self.threads.on_kafka(lambda: self._group.poll(settings.epoch_records_max, wait_s))
+        polled = await self.threads.on_kafka(lambda: self._group.poll(wait_s))
         await self.ownership.follow(polled, self.announce)
         if polled.changes:
             await self._synchronise()

@@ -171,6 +171,11 @@ class Prepared:
         self.judgements = {task: judgements.get(task, task.judgement) for task in self.changes}
         self.markers = {task: self._marker(task) for task in self.changes}
 
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of the values that are to be written, changelogs and outputs."""
+        return sum(len(record.value) for record in self._records if record.value is not None)
+
     def transaction(self, group_metadata: Any) -> Transaction:
         """Give the transaction; markers stand last in their changelog partitions."""
         markers = {}

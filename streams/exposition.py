@@ -97,7 +97,7 @@ class _Page:
             (metrics.POLL_AGE, engine.threads.silent_s),
             (metrics.READY, int(engine.ownership.readiness.ready)),
             (metrics.CLUSTER_WAITS, sum(len(waiting.reasons) for waiting in engine.waits)),
-            (metrics.MEMORY_BUDGET, settings.block_cache_bytes + settings.write_buffer_bytes),
+            (metrics.MEMORY_BUDGET, settings.memory_mb << 20),
             (metrics.MEMORY, psutil.Process().memory_info().rss),
         ):
             samples[metric] = [((), value)]

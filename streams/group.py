@@ -15,9 +15,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from connectors.kafka_errors import passes
 from streams import marker
+from streams.budget import fetch_config
 from streams.errors import WorkerError
 from streams.logs import client_log
+from streams.room import Room
 from streams.settings import Settings
+from streams.taking import take
 from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -49,8 +52,11 @@ class GroupConsumer:
             if self._incremental
             else {"partition.assignment.strategy": "range", "session.timeout.ms": settings.session_timeout_ms}
         )
+        budget = settings.budget
+        self.room = Room(budget.epoch_bytes, settings.epoch_records_max)
         self._consumer = Consumer(
             {
+                **fetch_config(budget.consumer_bytes),
                 **settings.cluster.consumer(),
                 **protocol,
                 "group.id": settings.group_id,
@@ -73,9 +79,9 @@ class GroupConsumer:
         """Join the group for these topics."""
         self._consumer.subscribe(sorted(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
-    def poll(self, records_max: int, wait_s: float) -> Polled:
-        """Give up to ``records_max`` records of owned partitions and every change of ownership since the last call."""
-        messages = self._consumer.consume(records_max, wait_s)
+    def poll(self, wait_s: float) -> Polled:
+        """Give the records of owned partitions that an epoch has room for, and every change of ownership since the last call."""
+        messages = take(self._consumer, self.room, wait_s, stop=lambda: bool(self._polled.changes))
         if not self.member_id:
             self.member_id = self._consumer.memberid() or ""
         polled, self._polled = self._polled, Polled()

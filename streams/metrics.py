@@ -104,7 +104,11 @@ CLUSTER_WAITS = Metric(
     "things that the worker waits for just now because the cluster does not give them",
 )
 MEMORY_BUDGET = Metric(
-    "tally_memory_budget_bytes", Kind.GAUGE, "bytes", (), "what the settings allow for RocksDB's block cache and write buffers"
+    "tally_memory_budget_bytes",
+    Kind.GAUGE,
+    "bytes",
+    (),
+    "what the settings allow for queues, caches, write buffers and the epoch",
 )
 MEMORY = Metric("tally_memory_resident_bytes", Kind.GAUGE, "bytes", (), "resident memory of the whole process")
 WORKER = Metric("tally_worker_info", Kind.GAUGE, "1", ("worker", "group"), "1; says which worker answers")

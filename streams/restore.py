@@ -26,17 +26,22 @@ from schemas.codec import Undecodable, decode
 from schemas.events import TaskMarker
 from schemas.topics import TOMBSTONE_RETENTION_MS
 from streams import marker
+from streams.budget import fetch_config
 from streams.fill import Fill, is_held
 from streams.logs import client_log
 from streams.meter import Meter
 from streams.questions import EARLIEST, LATEST, Questions
+from streams.room import Room
 from streams.settings import Settings
 from streams.store import StandsFor, Store, StoreIdentity, StoreResources
+from streams.taking import take
 from streams.tasks import Task
 from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
+RESTORED_RECORD_BYTES = 600
+"""Of a changelog's record beside its bytes: message, key and value as Python objects, and the store's batch."""
 BATCH_RECORDS = 10_000
 MAX_STORE_AGE_MS = TOMBSTONE_RETENTION_MS // 2
 """An older store may hold keys whose tombstones the changelog no longer has."""
@@ -143,6 +148,7 @@ class Restorer:
         """Read each changelog to its end; give it when it is there, or cannot be read further."""
         consumer = Consumer(
             {
+                **fetch_config(self._settings.budget.restore_bytes // 2),
                 **self._settings.cluster.consumer(),
                 "group.id": f"{self._settings.group_id}-restore",
                 "enable.auto.commit": False,
@@ -150,14 +156,14 @@ class Restorer:
                 **client_log(),
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 50,
-                "queued.max.messages.kbytes": 65_536,
             }
         )
+        room = Room(self._settings.budget.restore_bytes // 2, BATCH_RECORDS, RESTORED_RECORD_BYTES)
         try:
             left = set(behind)
             consumer.assign([TopicPartition(*where, fills[where].position) for where in left])
             while left:
-                for message in consumer.consume(BATCH_RECORDS, 0.2):
+                for message in take(consumer, room, 0.2):
                     where = (message.topic() or "", message.partition() or 0)
                     error = message.error()
                     if error is None:

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from agents.ports import Limits
 from connectors.client_options import SERVERS, OptionsError, read_options
 from connectors.cluster import Cluster
+from streams.budget import MEMORY_MB_MIN, Budget
 from streams.errors import NoCluster, SettingsError
 
 KILL_VARIABLES = ("TALLY_KILL_AT", "TALLY_KILL_AFTER_EPOCHS", "TALLY_KILL_WHEN")
@@ -107,8 +108,11 @@ class Settings(BaseSettings):
     dead_records_max: int = Field(
         default=500, ge=0, description="dead letters among a task's last 1,000 records: more pause it, before they are thousands"
     )
-    block_cache_bytes: int = Field(default=64 << 20, ge=1 << 20, description="RocksDB blocks in memory, all tasks together")
-    write_buffer_bytes: int = Field(default=64 << 20, ge=1 << 20, description="RocksDB write buffers, all tasks together")
+    memory_mb: int = Field(
+        default=512,
+        ge=MEMORY_MB_MIN,
+        description="what queues, caches, write buffers and the epoch may take; 150 more for the rest",
+    )
 
     _client_options: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
@@ -140,6 +144,11 @@ class Settings(BaseSettings):
         if not self.bootstrap_servers:
             raise NoCluster
         return Cluster(self.bootstrap_servers, self._client_options)
+
+    @property
+    def budget(self) -> Budget:
+        """The shares of the memory budget."""
+        return Budget.of(self.memory_mb)
 
     @property
     def group_id(self) -> str:
@@ -236,7 +245,7 @@ def unit_of(name: str) -> str:
     last = name.rpartition("_")[2]
     if last == "max":
         return name.split("_")[-2]
-    return last if last in {"ms", "bytes", "port"} else ""
+    return last if last in {"ms", "bytes", "mb", "port"} else ""
 
 
 def origin_of(name: str, settings: Settings) -> str:

@@ -24,6 +24,8 @@ from rocksdict import (
 )
 
 _STANDS_FOR = b"stands-for"
+ARENA_BLOCK_BYTES = 64 << 10
+"""What a table's write buffer grows by. By RocksDB's own megabyte two dozen stores would fill a small budget with nothing."""
 
 Changes = Mapping[str, Mapping[bytes, bytes | None]]
 """Table to key to value; None deletes."""
@@ -48,11 +50,11 @@ class StandsFor(msgspec.Struct, frozen=True):
 
 
 class StoreResources:
-    """Memory that all stores of a worker share: one block cache and one write-buffer budget."""
+    """Memory that all stores of a worker share: one block cache, and in it the write buffers of all of them."""
 
-    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int) -> None:
-        self.cache = Cache(block_cache_bytes)
-        self.write_buffers = WriteBufferManager(write_buffer_bytes, allow_stall=False)
+    def __init__(self, cache_bytes: int, write_buffer_bytes: int) -> None:
+        self.cache = Cache(cache_bytes)
+        self.write_buffers = WriteBufferManager.new_write_buffer_manager_with_cache(write_buffer_bytes, False, self.cache)  # noqa: FBT003
 
 
 class Store:
@@ -126,6 +128,7 @@ def _options(resources: StoreResources) -> Options:
     options.create_missing_column_families(True)  # noqa: FBT003
     options.set_atomic_flush(True)
     options.set_write_buffer_manager(resources.write_buffers)
+    options.set_arena_block_size(ARENA_BLOCK_BYTES)
     options.set_keep_log_file_num(2)
     options.set_max_background_jobs(2)
     blocks = BlockBasedOptions()

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -15,6 +15,7 @@ from streams import marker
 from streams.effects import Output
 from streams.errors import WorkerError, WorkerFencedError
 from streams.logs import client_log
+from streams.settings import Settings
 from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,10 @@ ATTEMPT_S = 2.0
 """Of one blocking call; between two of them the deadline is looked at, and whether the worker is to end, within its 10 s."""
 DEFAULT_TIMEOUT_MS = 60_000
 """Kafka's own, of a transaction."""
+
+
+FULL_WAIT_S = 0.005
+"""Between two tries at a queue that is full; a broker takes a megabyte in about that time."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,18 @@ class TransactionalProducer:
         self._began_s: float | None = None
         self._timeout_s = self._config.get("transaction.timeout.ms", DEFAULT_TIMEOUT_MS) / 1000
         self._producer = self._new_producer()
+
+    @classmethod
+    def of(cls, settings: Settings, reach: Callable[[str], None], waiting: Waiting) -> Self:
+        """Give the producer of a worker."""
+        config = {
+            **settings.budget.producer_config(),
+            **settings.cluster.producer(),
+            "client.id": settings.transactional_id,
+            "transactional.id": settings.transactional_id,
+            "transaction.timeout.ms": settings.transaction_timeout_ms,
+        }
+        return cls(config, reach, waiting, indefinite_after_s=settings.commit_timeout_ms / 1000)
 
     def abandon(self) -> TransactionalProducer:
         """Give this one up in the middle of its call, which may never return; give its successor, which settles what it left.
@@ -189,7 +206,7 @@ class TransactionalProducer:
             try:
                 self._producer.produce(output.topic, output.value, output.key, output.partition, **options)
             except BufferError:
-                self._producer.poll(0.1)  # the queue is full: let the client send some of it
+                self._producer.poll(FULL_WAIT_S)  # the queue is full: let the client send some of it
             else:
                 return
 

@@ -27,6 +27,7 @@ from streams.errors import ClusterError
 from streams.group import Polled
 from streams.kill_points import KillPoint
 from streams.restore import Restored
+from streams.room import Room
 from streams.settings import Settings
 from streams.store import Store, StoreIdentity, StoreResources
 from streams.tasks import Task, TaskState
@@ -48,6 +49,7 @@ class Group:
 
     def __init__(self) -> None:
         self.started: list[dict[marker.TopicPartition, int]] = []
+        self.room = Room(1 << 30, 8_000)
 
     def start(self, offsets: dict[marker.TopicPartition, int]) -> bool:
         self.started.append(dict(offsets))

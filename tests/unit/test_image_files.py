@@ -99,6 +99,12 @@ def test_what_runs_for_long_has_a_memory_limit(name: str) -> None:
     assert int(services()[name]["mem_limit"]) > 0
 
 
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_workers_limit_has_room_for_its_budget_and_what_it_takes_beside_it(name: str) -> None:
+    worker = services()[name]
+    assert int(worker["mem_limit"]) >= (int(worker["environment"]["TALLY_MEMORY_MB"]) + 150) << 20
+
+
 def test_workers_share_nothing() -> None:
     workers = [services()[name] for name in WORKERS]
     assert [worker["environment"]["TALLY_WORKER_ID"] for worker in workers] == list(WORKERS)

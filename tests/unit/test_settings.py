@@ -140,7 +140,7 @@ def test_every_field_says_what_it_is_and_has_its_unit_last() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         if field.annotation is int:
-            assert name.endswith(("_ms", "_bytes", "_max", "_port")), name
+            assert name.endswith(("_ms", "_bytes", "_mb", "_max", "_port")), name
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_config_shows_value_unit_and_origin_of_every_setting(monkeypatch: pytest
     origins = {name: row["origin"] for name, row in rows.items()}
     assert (origins["epoch_records_max"], origins["home"], origins["epoch_wait_ms"]) == ("environment", "environment", "default")
     assert origins["bootstrap_servers"] == origins["prefix"] == str(bare / "context.json")
-    assert (rows["epoch_wait_ms"]["unit"], rows["block_cache_bytes"]["unit"], rows["web_port"]["unit"]) == ("ms", "bytes", "port")
+    assert (rows["epoch_wait_ms"]["unit"], rows["memory_mb"]["unit"], rows["web_port"]["unit"]) == ("ms", "mb", "port")
     table = CliRunner().invoke(config.command, [])
     assert "TALLY_EPOCH_RECORDS_MAX" in table.output
     assert "4,000" in table.output
