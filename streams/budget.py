@@ -20,8 +20,8 @@ from typing import Any
 from schemas.topics import MAX_CHANGELOG_BYTES
 
 MEBIBYTE = 1 << 20
-MEMORY_MB_MIN = 16
-"""Below it the consumer's share holds no record of the largest size, and the stores write a file for every few rows."""
+MEMORY_MB_MIN = 12
+"""Below it nothing is left beside the producer's queue, which holds the largest record twice."""
 PRODUCER_BYTES_MIN = 2 * MAX_CHANGELOG_BYTES
 """A record that is larger than the client's whole queue would never be taken: the largest, and as much for what is on its way."""
 

@@ -98,8 +98,6 @@ class TransactionalProducer:
             "retry.backoff.max.ms": 100,
             # The client's own limit is below what the topics take; sizes are checked per topic before (effects.py).
             "message.max.bytes": max(topic.max_message_bytes for topic in TOPICS),
-            "queue.buffering.max.messages": 1_000_000,
-            "queue.buffering.max.kbytes": 1_048_576,
         }
         self._reach = reach
         self._waiting = waiting

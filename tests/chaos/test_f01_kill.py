@@ -17,7 +17,7 @@ from tests.support.worker import Worker
 from tests.support.workers import Deployment, wait_for
 
 # Small epochs and write buffers: many epochs, and stores that were flushed before the kill.
-SETTINGS = {"epoch_records_max": 300, "memory_mb": 24}
+SETTINGS = {"epoch_records_max": 300, "memory_mb": 12}
 START_MS = 1_795_000_000_000
 
 
