@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stamp
 SOURCES := schemas agents streams connectors tests bench
 ARGS ?=
 
-.PHONY: help setup demo test test-fast promtool bench lint types contracts format docs clean
+.PHONY: help setup demo test test-fast promtool bench bench-memory lint types contracts format docs clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ promtool: setup ## Prometheus' own checker of alert rules, built from its Go mod
 
 bench: setup ## events/s and CPU of one worker beside the limit (ARGS="--report FILE")
 	$(BIN)/python bench/main_job.py $(ARGS)
+
+bench-memory: setup ## memory and events/s with a small budget beside the default (ARGS="--orders N --repeats N")
+	$(BIN)/python bench/memory.py $(ARGS)
 
 lint: setup ## ruff, rules and format; the files in docker/ by their own tools
 	$(BIN)/ruff check $(SOURCES)

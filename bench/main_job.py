@@ -16,13 +16,15 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import shape
+from bench.figures import Figures
 from bench.limit import Result, Spec
+from bench.poison import BAD_RATIO, Poison
 from bench.product import ROOT, ProductError, Restore, restore, run_backlog
 from bench.report import Pair, Report, pair_lines
 from connectors.ground_truth import Truth, truth_of
 from connectors.judge import judge
 from connectors.reader import ReadError
-from connectors.sources.generator import Plan, plan
+from connectors.sources.generator import Dead, DeadOrUnmatched, Plan, plan
 from connectors.sources.publish import PublishError, publish
 from schemas.topics import TOPICS
 from streams.admin import admin_client, apply_topics
@@ -59,9 +61,9 @@ class Bench:
             web_port=0,
         )
 
-    def publish(self, name: str, sent: Plan) -> Settings:
+    def publish(self, name: str, sent: Plan, **changes: object) -> Settings:
         """Make the topics under a fresh prefix and send the plan ahead of time."""
-        settings = self.settings(name)
+        settings = self.settings(name).model_copy(update=changes)
         self.say(f"{name}: {len(sent.sent):,} events to the inputs", now=True)
         apply_topics(admin_client(settings), TOPICS, settings.prefix)
         publish(sent, settings.cluster, settings.prefix)
@@ -90,6 +92,28 @@ class Bench:
         return settings, Pair(
             product, verdict.exact, verdict.headline(), limit.figures, limit.epochs_count, limit.aborts_count, per_event
         )
+
+    def product(self, name: str, sent: Plan, **changes: object) -> tuple[Figures, bool]:
+        """Run the product, with ``changes`` to its settings, on a plan; give its figures, and whether every row was right.
+
+        Raises:
+            ProductError: the worker died, stopped moving, or did not end well.
+        """
+        settings = self.publish(name, sent, **changes)
+        log_file = self._folder / f"{name}.worker.log"
+        figures = run_backlog(settings, log_file, self.broker_pid, lambda at: self.say(f"{name}: product, {at}"))
+        verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth_of(sent))
+        if not verdict.exact:
+            click.echo(verdict.headline(), err=True)
+        return figures, verdict.exact
+
+    def poison(self, number: int, orders: int, seed: int) -> Poison:
+        """Run the same orders clean and with bad records among them; every other time in the other order."""
+        plans = {"clean": plan(orders, seed, bad_ratio=0), "poisoned": plan(orders, seed, bad_ratio=BAD_RATIO)}
+        names = sorted(plans, reverse=number % 2 == 0)
+        runs = {name: self.product(f"{name}-{number}", plans[name]) for name in names}
+        dead_count = sum(isinstance(sent.expected, Dead | DeadOrUnmatched) for sent in plans["poisoned"].sent)
+        return Poison(runs["clean"][0], runs["poisoned"][0], dead_count, all(exact for _, exact in runs.values()))
 
     def restore(self, settings: Settings, number: int, of: int) -> Restore:
         """Start the worker of an earlier run again without its stores.
@@ -124,15 +148,16 @@ class Bench:
 @click.option("--orders", default=60_000, show_default=True, type=click.IntRange(min=100), help="Orders; about 3 events each.")
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Pairs of product and limit.")
 @click.option("--restores", default=3, show_default=True, type=click.IntRange(min=0), help="Restores after the last run.")
+@click.option("--poisons", default=3, show_default=True, type=click.IntRange(min=0), help="Pairs without and with bad records.")
 @click.option("--seed", default=1, show_default=True, help="Of the orders and payments.")
 @click.option("--warm-up/--no-warm-up", default=True, show_default=True, help="A small pair before, which does not count.")
 @click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as JSON.")
-def main(orders: int, repeats: int, restores: int, seed: int, report_file: Path | None, *, warm_up: bool) -> None:
+def main(orders: int, repeats: int, restores: int, poisons: int, seed: int, report_file: Path | None, *, warm_up: bool) -> None:
     """Measure one worker on the demo's job beside the limit, on a broker of its own.
 
     Each pair sends the events ahead of time, runs one worker on them, judges every row that it
-    committed, and runs the limit (bench/limit.py) on the same events. bench/README.md says how to
-    read the figures.
+    committed, and runs the limit (bench/limit.py) on the same events. Then restores, and the same orders
+    without and with a tenth of bad records. bench/README.md says how to read the figures.
 
     \b
     Examples:
@@ -143,7 +168,9 @@ def main(orders: int, repeats: int, restores: int, seed: int, report_file: Path 
 
     Exit codes: 0 measured, 1 a run was not EXACT or failed, 2 asked for wrongly, 3 Kafka cannot run on this machine.
     """  # noqa: D301 - \b is click's word for "keep these lines"
-    arguments = {"orders": orders, "repeats": repeats, "restores": restores, "seed": seed, "warm_up": warm_up}
+    arguments = {
+        "orders": orders, "repeats": repeats, "restores": restores, "poisons": poisons, "seed": seed, "warm_up": warm_up,
+    }  # fmt: skip
     try:
         report = _measure(arguments)
     except TallyError as error:
@@ -156,7 +183,7 @@ def main(orders: int, repeats: int, restores: int, seed: int, report_file: Path 
     if report_file is not None:
         report.write(report_file)
         click.echo(f"report: {report_file}")
-    sys.exit(0 if len(report.counting) == len(report.pairs) else 1)
+    sys.exit(0 if report.exact else 1)
 
 
 def _measure(arguments: dict[str, Any]) -> Report:
@@ -176,6 +203,9 @@ def _measure(arguments: dict[str, Any]) -> Report:
                 click.echo(pair.verdict, err=True)
         for number in range(1, arguments["restores"] + 1):
             report.restores.append(bench.restore(settings, number, arguments["restores"]))
+        for number in range(1, arguments["poisons"] + 1):
+            report.poisons.append(bench.poison(number, arguments["orders"], arguments["seed"]))
+            click.echo(report.poisons[-1].line(number))
         return report
 
 

@@ -108,7 +108,12 @@ class Worker:
 @contextmanager
 def running_worker(settings: Settings, log_file: Path, program: Sequence[str] = WORKER) -> Iterator[Worker]:
     """Start ``tally worker`` (or ``program`` instead of tally); whatever happens, it has ended afterwards."""
-    environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers, "TALLY_HOME": str(settings.home)}
+    environment = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "TALLY_HOME": str(settings.home),
+        "TALLY_MEMORY_MB": str(settings.memory_mb),
+    }
     options = ["worker", "--id", settings.worker_id, "--prefix", settings.prefix, "--web-port", str(_free_port())]
     with log_file.open("wb") as log:
         process = subprocess.Popen([*program, *options], cwd=ROOT, env=environment, stdout=log, stderr=log)

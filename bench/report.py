@@ -13,6 +13,7 @@ from typing import Any
 import confluent_kafka
 
 from bench.figures import DERIVED, Figures, Spread
+from bench.poison import Poison, slowdown_of
 from bench.product import Restore
 from bench.shape import totals
 from streams.kafka_runtime import KAFKA_VERSION
@@ -60,11 +61,17 @@ class Report:
     events_count: int
     pairs: list[Pair] = field(default_factory=list)
     restores: list[Restore] = field(default_factory=list)
+    poisons: list[Poison] = field(default_factory=list)
 
     @property
     def counting(self) -> list[Pair]:
         """The pairs whose product run was right to the last row; the others are no result."""
         return [pair for pair in self.pairs if pair.exact]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every run was right to the last row."""
+        return len(self.counting) == len(self.pairs) and all(poison.exact for poison in self.poisons)
 
     @property
     def ratio(self) -> Spread | None:
@@ -94,6 +101,9 @@ class Report:
             f"ratio    product / limit by pair: {_said(self.ratio, '.3f')} | until drained {_said(self.drained_ratio, '.3f')}",
             f"restore  {_said(self.restore_records_per_s, ',.0f')} records/s, {len(self.restores)} times {restored:,} records",
         ]
+        if self.poisons:
+            lost = _said(slowdown_of(self.poisons), ".1%")
+            rows.append(f"poison   {lost} of the good records' throughput is lost to a tenth of bad ones")
         exact = f"EXACT in {len(self.counting)} of {len(self.pairs)} product runs of {self.events_count:,} events"
         return [exact, *rows]
 
@@ -102,7 +112,7 @@ class Report:
         figures = (*DERIVED, "rss_bytes_max")
         medians = {of: {figure: _plain(self.spread(of, figure)) for figure in figures} for of in ("product", "limit")}
         return {
-            "exact": len(self.counting) == len(self.pairs),
+            "exact": self.exact,
             "arguments": self.arguments,
             "events_count": self.events_count,
             "settings": {name: getattr(self.settings, name) for name in SETTINGS},
@@ -112,6 +122,8 @@ class Report:
             "drained_ratio": _plain(self.drained_ratio),
             **medians,
             "restore_records_per_s": _plain(self.restore_records_per_s),
+            "poison_slowdown": _plain(slowdown_of(self.poisons)),
+            "poisons": [poison.as_json() for poison in self.poisons],
             "pairs": [
                 {
                     "product": pair.product.as_json(),

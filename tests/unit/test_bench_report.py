@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.figures import Figures, Moment, Spread, own_watch
+from bench.poison import Poison
 from bench.product import Restore, Sample, first_complete, parse_restore
 from bench.report import Pair, Report, pair_lines
 from streams.settings import Settings
@@ -110,3 +111,17 @@ def test_a_process_can_watch_itself_without_a_broker() -> None:
     assert after.cpu_s >= before.cpu_s > 0
     assert after.broker_cpu_s == 0
     assert after.rss_bytes > 0
+
+
+def test_poison_is_measured_by_the_good_records_and_a_wrong_run_is_no_result() -> None:
+    clean, poisoned = Figures(1_000, 1.0, 2.0, 0.1, 0.1, 1), Figures(1_100, 1.25, 2.0, 0.1, 0.1, 1)
+    poison = Poison(clean, poisoned, 100, exact=True)
+    assert poison.good_per_s == 800
+    assert poison.slowdown == pytest.approx(0.2)
+    assert "20.0%" in poison.line(1)
+    wrong = Poison(clean, clean, 100, exact=False)
+    found = report(pair(50, 100))
+    found.poisons += [poison, wrong]
+    assert not found.exact
+    assert "20.0% (20.0%-20.0%)" in found.lines()[-1]
+    assert found.as_json()["poison_slowdown"]["median"] == pytest.approx(0.2)

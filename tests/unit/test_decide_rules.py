@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -91,6 +92,11 @@ def test_a_broken_rule_rejects_with_its_reason_and_its_sentence(reason: str, sta
     (rule,) = (rule for rule in RULE_BOOK if rule.reason == reason)
     assert decide(state, event, TIMES) == Rejected(reason, rule.meaning)
     assert decide(state, event, TIMES) == Rejected(reason, rule.meaning), "sent again it is judged the same"
+
+
+def test_the_first_and_the_last_time_are_those_that_the_rule_names() -> None:
+    assert datetime.fromtimestamp(FIRST_TIME_MS / 1000, UTC) == datetime(2000, 1, 1, tzinfo=UTC)
+    assert datetime.fromtimestamp(LAST_TIME_MS / 1000, UTC) == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def test_every_rule_of_the_book_is_broken_above() -> None:
