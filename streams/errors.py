@@ -9,6 +9,7 @@
     ├── SettingsError    exit_code 2: a variable or an option has a value that cannot be; the sentence says which can
     ├── RefusedError     exit_code 2: what was asked would do harm; nothing was changed
     ├── BrokerFailed     exit_code 1: the local broker died or did not answer in time
+    ├── AnswerError      exit_code 1: a worker was asked for something and did not do it; the sentence says why
     ├── ClusterError     exit_code 1: the cluster refused or did not answer; retriable as Kafka says
     ├── RegistryAwayError     exit_code 1: the schema registry did not answer; retriable
     ├── RegistryRefusedError  exit_code 2: the schema registry does not take our schemas, or our login, or is none
@@ -79,6 +80,10 @@ class RefusedError(TallyError):
 
 class BrokerFailed(TallyError):  # noqa: N818 - says what happened
     """The local broker died or did not answer in time."""
+
+
+class AnswerError(TallyError):
+    """A worker that was asked for something did not do it, or did not answer."""
 
 
 class ClusterError(TallyError):

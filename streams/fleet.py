@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -27,6 +28,8 @@ from streams.topology import TOPOLOGY, Topology
 
 PAGE_TIMEOUT_S = 2.0
 """A page answers within milliseconds, unless its worker is frozen or decides a large epoch just now."""
+ASK_TIMEOUT_S = 40.0
+"""Of what a page is asked to do: it answers when that is committed, or gives up after half a minute."""
 CLUSTER_TIMEOUT_S = 10.0
 """For the cluster to answer at all."""
 GROUP_TIMEOUT_S = 60.0
@@ -138,6 +141,24 @@ def tasks_of(partitions: Iterable[marker.TopicPartition], prefix: str, topology:
         for partition in range(stage.changelog.partitions)
         if all((topic.named(prefix), partition) in owned for topic in stage.reads)
     ]
+
+
+def ask_page(address: str, document: Mapping[str, Any]) -> tuple[int, dict[str, Any] | None]:
+    """POST a JSON document to a worker's page; give the HTTP status and the answer, None when there is no answer."""
+    body, headers = json.dumps(document).encode(), {"Content-Type": "application/json"}
+    request = Request(address, body, headers, method="POST")  # noqa: S310 - its scheme is ours
+    try:
+        with _OPENER.open(request, timeout=ASK_TIMEOUT_S) as answer:
+            status, text = answer.status, answer.read()
+    except HTTPError as refused:
+        status, text = refused.code, refused.read()
+    except (OSError, HTTPException):
+        return 0, None
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return status, {}
+    return status, found if isinstance(found, dict) else {}
 
 
 def _described(admin: AdminClient, settings: Settings) -> Any:

@@ -55,13 +55,16 @@ def test_f19_a_wrong_deployment_pauses_one_task_through_a_kill_and_a_restart_and
         mended = tally.start("w3")
         wait_for("it is still paused", lambda: paused_on(tally) and len(mended.tasks()) == 23)
         assert mended.task_pages()[TASK]["reason"] == said
-        assert mended.post(f"tasks/{TASK}/resume", probe=10)[0] == 200
+        listed = next(line for line in tally.command("tasks", "list", code=1).splitlines() if line.startswith(TASK))
+        assert listed.split()[:3] == [TASK, "w3", "paused"]
+        assert said in listed
+        told = tally.command("tasks", "resume", TASK, "--probe", "10")
+        assert told == f"{TASK} goes on; after 10 records it is judged by these (w3)\n"
         wait_for("it runs, and the probe is over", lambda: mended.task_pages()[TASK]["counters"].get("applied", 0) > 10)
-        # What had been buried is sent again, as an operator would.
         dead = buried()
         again = [sent for sent in whole.sent if (sent.topic.name, sent.key, sent.value) in dead]
         assert len(again) == len(dead)
-        publish(Plan(whole.seed, whole.start_ms, again), broker.cluster, topics)
+        tally.command("dlq", "replay", "--reason", "ZeroDivisionError", "--rate", "1000")
         first = [msgspec.structs.replace(sent, expected=RAISED) if sent in again else sent for sent in whole.sent]
         verdict = tally.finish(truth_of(Plan(whole.seed, whole.start_ms, [*first, *again])))
     assert verdict.exact, verdict.headline()

@@ -90,6 +90,22 @@ class Deployment:
             **self.settings,
         }
 
+    def command(self, *arguments: str, code: int = 0) -> str:
+        """Run a ``tally`` command as an operator of this deployment would; give what it printed, both outputs together."""
+        command = [sys.executable, "-c", "from streams.cli import main; main()", *arguments]
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment("cli"),
+            text=True,
+            timeout=90,
+            check=False,
+            **both,  # type: ignore[call-overload]
+        )
+        assert done.returncode == code, f"tally {' '.join(arguments)} ended with {done.returncode}: {done.stdout}"
+        return str(done.stdout)
+
     def alive(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.alive]
 
