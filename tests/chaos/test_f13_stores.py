@@ -17,6 +17,7 @@ from schemas.partitioning import partition_of
 from schemas.topics import DAY_MS, PARTITIONS
 from streams.local_broker import LocalBroker
 from streams.store import StandsFor, Store, StoreResources
+from streams.topology import TOPOLOGY
 from tests.support.chains import changelog_counts
 from tests.support.workers import Deployment, wait_for
 
@@ -25,7 +26,7 @@ START_MS = 1_795_000_000_000
 
 def changed(folder: Path, change: Callable[[StandsFor], StandsFor]) -> None:
     """Rewrite what a closed store says that it stands for."""
-    store = Store(folder, ["order_state"], StoreResources(1 << 20, 1 << 20))
+    store = Store(folder, [spec.name for spec in TOPOLOGY[0].keeps], StoreResources(1 << 20, 1 << 20))
     stands_for = store.stands_for
     assert stands_for is not None
     store.apply({}, change(stands_for))

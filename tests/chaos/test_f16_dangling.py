@@ -13,6 +13,7 @@ from connectors.sources.generator import plan
 from connectors.sources.publish import Publisher
 from streams.local_broker import LocalBroker
 from streams.store import Store, StoreResources
+from streams.topology import TOPOLOGY
 from tests.support.chains import changelog_counts
 from tests.support.workers import Deployment, wait_for
 
@@ -48,7 +49,9 @@ def test_f16_a_dangling_transaction_holds_its_own_task_in_restoring_and_leaves_n
     assert verdict.exact, verdict.headline()
     uncommitted = read_topic(broker.cluster, f"{topics}settlement-changelog", committed_only=False)
     assert b"order_state/" + NEVER in {record.key for record in uncommitted if record.partition == 5}
-    store = Store(tally.state_of("w1") / "settlement" / "5", ["order_state"], StoreResources(1 << 20, 1 << 20))
+    store = Store(
+        tally.state_of("w1") / "settlement" / "5", [spec.name for spec in TOPOLOGY[0].keeps], StoreResources(1 << 20, 1 << 20)
+    )
     committed = next(key for key in keys_of(broker, topics, partition=5))
     never, known = store.get_many("order_state", [NEVER, committed])
     store.close()

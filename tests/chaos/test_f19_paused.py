@@ -30,7 +30,7 @@ def test_f19_a_wrong_deployment_pauses_one_task_through_a_kill_and_a_restart_and
         letters = [letter for name in ("orders", "payments") for letter in read_topic(broker.cluster, f"{topics}{name}.dlq")]
         return {(letter.topic.removeprefix(topics).removesuffix(".dlq"), letter.key, letter.value) for letter in letters}
 
-    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=600) as tally:
+    with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=600, idle_commit_ms=500) as tally:
         tally.start("w1", WRONG)
         others = [f"settlement/{number}" for number in range(12) if number != 7]
         owner = wait_for("the task is paused", lambda: paused_on(tally))

@@ -183,7 +183,8 @@ def _right_counters() -> dict[str, int]:
         for account in ("accepted", "booked")
         for measure, amount in (("orders_count", len(GOOD)), ("gross_minor", amount_minor))
     }
-    return {"consumed": len(GOOD) + len(BAD), "applied": len(GOOD), "dead": len(BAD), **reasons, **books}
+    clock = {"newest_ms|orders": max(event.occurred_at_ms for event in GOOD)}
+    return {"consumed": len(GOOD) + len(BAD), "applied": len(GOOD), "dead": len(BAD), **reasons, **books, **clock}
 
 
 def _now_ms() -> int:
