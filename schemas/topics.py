@@ -124,6 +124,7 @@ TOPICS: tuple[Topic, ...] = (
     DEAD_LETTERS_DONE,
 )
 BY_NAME = {topic.name: topic for topic in TOPICS}
+INPUTS = tuple(topic for topic in TOPICS if topic.kind is Kind.INPUT)
 
 MARKER_KEY = b"!marker"
 """Key of the task marker in a changelog partition; table names are lower case, so no row has it."""

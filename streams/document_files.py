@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 from schemas.codec import encode
 from schemas.documents import EVENT_TYPES, NotAnEvent, Problem, parse_event
 from schemas.events import Event
-from schemas.topics import TOPICS, Kind, Topic
+from schemas.topics import INPUTS, Topic
 from streams.effects import RecordTooLargeError, check_size
 from streams.errors import TallyError
 
@@ -18,7 +18,6 @@ FILE_BYTES_MAX = 64 << 20
 """Of one file: some 200,000 events; more is a producer's work."""
 _BLANKS = re.compile(r"[ \t\r\n]*")
 """What JSON allows between values."""
-INPUTS = tuple(topic for topic in TOPICS if topic.kind is Kind.INPUT)
 
 
 class FileError(TallyError):

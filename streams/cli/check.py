@@ -13,8 +13,8 @@ import click
 from agents.ports import Limits
 from agents.rehearsal import Fate, Outcome, rehearse
 from schemas.events import Event
-from schemas.topics import BY_NAME
-from streams.document_files import INPUTS, printable, problem_lines, read_documents
+from schemas.topics import BY_NAME, INPUTS
+from streams.document_files import printable, problem_lines, read_documents
 from streams.inbox.remedies import REMEDIES
 from streams.settings import load_settings
 

@@ -11,8 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 from rich.console import Console
@@ -22,6 +21,7 @@ from schemas.documents import document_of
 from schemas.events import DeadLetterDone, Event
 from streams.cli import dlq_text
 from streams.cli.dlq_options import Inbox, act_options, cluster_options, filter_options
+from streams.document_files import problem_lines, read_documents
 from streams.errors import RefusedError
 from streams.inbox.desk import Act, Desk, done_about
 from streams.inbox.filters import Filter, summarise
@@ -116,21 +116,20 @@ def show(address: str, *, as_json: bool, prefix: str | None, bootstrap_servers: 
         click.echo(json.dumps(dlq_text.letter_json(letter, note), ensure_ascii=False))
         return
     step = Replay(inbox.mailbox, inbox.routes, named=True).step(letter, done)
-    would = step.why if isinstance(step, Left) else dlq_text.step_line(step).partition("  ")[2]
     whole = inbox.whole(letter)
-    click.echo(dlq_text.letter_text(letter, note, would, _today(event_of(whole), inbox)))
+    click.echo(dlq_text.letter_text(letter, note, f"would be {dlq_text.step_text(step)}", _today(event_of(whole), inbox)))
 
 
 @command.command()
 @click.argument("address")
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Set a field, such as lines[0].quantity=2.")
-@click.option("--file", "file", type=click.Path(path_type=Path), help="Send this document instead.")
+@click.option("--file", "file", type=click.File("rb"), help="Send this document instead; - is standard input.")
 @click.option("--edit", is_flag=True, help="Edit the document in $EDITOR.")
 @click.option("--new-id", is_flag=True, help="Give the event a new event_id.")
 @act_options
 @cluster_options
 def mend(
-    address: str, *, changes: tuple[str, ...], file: Path | None, edit: bool, new_id: bool,
+    address: str, *, changes: tuple[str, ...], file: BinaryIO | None, edit: bool, new_id: bool,
     dry_run: bool, by: str | None, because: str, prefix: str | None, bootstrap_servers: str | None,
 ) -> None:  # fmt: skip
     """Send the event of the letter at ADDRESS with other fields, or another event in its place.
@@ -150,8 +149,9 @@ def mend(
     event = _mended(inbox.whole(letter), changes, file, edit=edit, new_id=new_id)
     broken = broken_rule(event, time.time_ns() // 1_000_000, inbox.settings.future_max_ms)
     if broken is not None:
-        raise RefusedError(f"it would die again, of {broken.reason}: {broken.detail}; nothing was sent")
-    inbox.may_write_events()
+        raise RefusedError(f"it would die again, of {broken.reason}: {broken.meaning}; nothing was sent")
+    if not dry_run:
+        inbox.may_write_events()
     act = Act(letter, "mended", inbox.routes.event(letter, event), because)
     done = inbox.done() if dry_run else (desk := inbox.desk(by)).done
     note = done_about(letter, done)
@@ -159,7 +159,7 @@ def mend(
         raise RefusedError(f"{address} {said_of(note)}; nothing was sent")
     if not dry_run:
         desk.do([act])
-    click.echo(("would be " if dry_run else "") + dlq_text.step_line(act))
+    click.echo(dlq_text.step_line(act, would=dry_run))
 
 
 @command.command()
@@ -196,7 +196,7 @@ def replay(
     how = Replay(inbox.mailbox, inbox.routes, attempts_max, because, named=named)
     if dry_run:
         for step in islice(how.steps(chosen(), inbox.done()), limit):
-            click.echo(f"would be {dlq_text.step_line(step)}")
+            click.echo(dlq_text.step_line(step, would=True))
         return
     desk = inbox.desk(by)
     steps = islice(how.steps(chosen(), desk.done), limit)
@@ -235,7 +235,7 @@ def park(
 
     if desk is None:
         for step in steps():
-            click.echo(f"would be {dlq_text.step_line(step)}")
+            click.echo(dlq_text.step_line(step, would=True))
     else:
         _carry_out(steps(), desk, PARKED_PER_S, None)
 
@@ -245,24 +245,24 @@ def _today(event: Event | None, inbox: Inbox) -> str:
         return ""
     broken = broken_rule(event, time.time_ns() // 1_000_000, inbox.settings.future_max_ms)
     return (
-        f"breaks {broken.reason}: {broken.detail}" if broken else "breaks no rule by itself; what its order says is not looked at"
+        f"breaks {broken.reason}: {broken.meaning}"
+        if broken
+        else "breaks no rule by itself; what its order says is not looked at"
     )
 
 
-def _mended(letter: DeadLetter, changes: tuple[str, ...], file: Path | None, *, edit: bool, new_id: bool) -> Event:
+def _mended(letter: DeadLetter, changes: tuple[str, ...], file: BinaryIO | None, *, edit: bool, new_id: bool) -> Event:
     """Give the event to send: the letter's or the file's, changed as asked."""
+    event = event_of(letter)
     if file is not None:
-        try:
-            document = json.loads(file.read_bytes())
-        except OSError as error:
-            raise RefusedError(f"{file} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise RefusedError(f"{file} is no JSON: {error}") from error
-    else:
-        event = event_of(letter)
-        if event is None:
-            raise RefusedError(f"{letter.address} holds no event ({letter.message}): give the whole document with --file")
-        document = document_of(event)
+        documents = read_documents(file)
+        wrong = "; ".join(problem_lines(documents, as_json=False))
+        if wrong or len(documents) > 1:
+            raise RefusedError(f"{wrong or f'the file has {len(documents)} documents, and a letter is one'}; nothing was sent")
+        event = documents[0].event
+    if event is None:
+        raise RefusedError(f"{letter.address} holds no event ({letter.message}): give the whole document with --file")
+    document: Any = document_of(event)
     document = with_changes(document, changes)
     if edit:
         edited = click.edit(json.dumps(document, indent=2, ensure_ascii=False), extension=".json")

@@ -13,6 +13,7 @@ import click
 
 from connectors.reader import ReadError, list_topics
 from schemas.events import DeadLetterDone
+from schemas.topics import INPUTS
 from schemas.wire import FIXED
 from streams.cli.tail import find_topic
 from streams.errors import ClusterError, RefusedError
@@ -20,7 +21,7 @@ from streams.inbox.desk import Desk, read_done
 from streams.inbox.filters import Filter
 from streams.inbox.letters import DeadLetter, parse_address
 from streams.inbox.mailbox import Mailbox
-from streams.inbox.routes import INPUTS, Routes
+from streams.inbox.routes import Routes
 from streams.registry import connect
 from streams.settings import Settings, load_cluster_settings
 

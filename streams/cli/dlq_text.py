@@ -14,6 +14,7 @@ from schemas.codec import Undecodable
 from schemas.documents import document_of
 from schemas.events import DeadLetterDone
 from streams.cli.tail import text, time_text
+from streams.document_files import printable
 from streams.inbox.desk import Act
 from streams.inbox.filters import Summary
 from streams.inbox.letters import DeadLetter
@@ -28,11 +29,6 @@ SENTENCE_CHARACTERS_MAX = 100
 HEX_BYTES_PER_LINE = 16
 HEX_LINES_MAX = 32
 """Of a value that is no record: its first 512 bytes."""
-
-
-def printable(shown: str) -> str:
-    """Escape what would steer a terminal: letters come from outside."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode() for sign in shown)
 
 
 def summary_table(rows: Sequence[Summary]) -> None:
@@ -72,16 +68,19 @@ def letter_line(letter: DeadLetter, note: DeadLetterDone | None) -> str:
     ]  # fmt: skip
     if note is not None:
         parts.append(f"[{said_of(note)}]")
-    return printable("  ".join(parts)).replace("\n", "\\n")
+    return printable("  ".join(parts))
 
 
-def step_line(step: Act | Left) -> str:
-    """Say what is done about one letter, or why nothing is."""
+def step_line(step: Act | Left, *, would: bool = False) -> str:
+    """Say what is done about one letter, or ``would`` be, or why nothing is."""
+    return printable(f"{step.letter.address}  {'would be ' if would else ''}{step_text(step)}")
+
+
+def step_text(step: Act | Left) -> str:
+    """Say the same without the letter's address."""
     if isinstance(step, Left):
-        return printable(f"{step.letter.address}  left: {step.why}")
-    if step.sent is None:
-        return printable(f"{step.letter.address}  parked: {step.because or 'no reason was given'}")
-    return printable(f"{step.letter.address}  {step.action}: {route_text(step.sent)}")
+        return f"left: {step.why}"
+    return f"{step.action}: {route_text(step.sent) if step.sent else step.because or 'no reason was given'}"
 
 
 def route_text(sent: Outgoing) -> str:
@@ -101,7 +100,7 @@ def letter_text(letter: DeadLetter, note: DeadLetterDone | None, next_step: str,
         ("today", today),
         ("cut", letter.cut),
         ("done", "nothing yet" if note is None else f"{said_of(note)}, at {time_text(note.at_ms)}"),
-        ("replay", next_step),
+        ("a replay", next_step),
         ("headers of", "nobody we know" if letter.family == "none" else letter.family),
         ("key", text(letter.record.key)),
     ]
@@ -109,7 +108,7 @@ def letter_text(letter: DeadLetter, note: DeadLetterDone | None, next_step: str,
     lines += [f"  {'header':<11} {name}: {header_text(value)}" for name, value in letter.headers]
     if letter.stacktrace:
         lines += ["  stack trace", *(f"    {line}" for line in letter.stacktrace.rstrip().splitlines())]
-    return printable("\n".join([*lines, "", body_text(letter)]))
+    return "\n".join(printable(line) for line in [*lines, "", *body_text(letter).split("\n")])
 
 
 def body_text(letter: DeadLetter) -> str:

@@ -15,9 +15,9 @@ from connectors.sources.deliver import Delivery, Outgoing, deliver
 from schemas.codec import PREFIXES, encode
 from schemas.events import Event
 from schemas.partitioning import partition_of
-from schemas.topics import BY_NAME, Kind, Topic
+from schemas.topics import BY_NAME, INPUTS, Kind, Topic
 from streams.cli.tail import find_topic
-from streams.document_files import INPUTS, Document, FileError, printable, problem_lines, read_documents
+from streams.document_files import Document, FileError, printable, problem_lines, read_documents
 from streams.errors import ClusterError
 from streams.registry import connect
 from streams.settings import Settings, load_cluster_settings

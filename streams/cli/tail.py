@@ -95,7 +95,7 @@ def find_topic(asked: str, settings: Settings, there: Iterable[str]) -> tuple[st
     if declared is not None:
         full = declared.named(settings.prefix)
         raise MissingTopic(f"the cluster has no topic {full} yet: run `tally topics apply`, or check --prefix")
-    near = difflib.get_close_matches(asked, [*BY_NAME, *names], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(asked, {*BY_NAME, *names}, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"declared are {', '.join(BY_NAME)}"
     raise MissingTopic(f"there is no topic {asked}; {hint}")
 

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from agents.envelope import Envelope, refusal
-from agents.outcomes import Rejected
-from agents.settlement.decide import decide
+from agents.ports import Limits
+from agents.rehearsal import Outcome, rehearse
 from schemas.documents import EVENT_TYPES, NotAnEvent, parse_event
 from schemas.events import Event
 from streams.errors import RefusedError
@@ -76,8 +75,7 @@ def _value(text: str, there: Any, *, time: bool = False) -> Any:
         return text
 
 
-def broken_rule(event: Event, now_ms: int, future_max_ms: int) -> Rejected | None:
-    """Give the rule that the event breaks by itself, whatever its order's state is and wherever it is sent; None if none."""
-    key = event.order_id.encode()
-    outcome = refusal(Envelope(key, key, 0, 0, now_ms, future_max_ms), event) or decide(None, event)
-    return outcome if isinstance(outcome, Rejected) else None
+def broken_rule(event: Event, now_ms: int, future_max_ms: int) -> Outcome | None:
+    """Give the rule that the event breaks by itself, whatever its order's state is; None if it breaks none."""
+    [outcome] = rehearse([event], now_ms, future_max_ms, Limits())
+    return outcome if outcome.fate == "rejected" else None

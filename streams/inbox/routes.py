@@ -17,12 +17,12 @@ from schemas.codec import PREFIXES, Undecodable, encode
 from schemas.documents import EVENT_TYPES
 from schemas.events import Event, Record
 from schemas.partitioning import partition_of_bytes
-from schemas.topics import BY_NAME, TOPICS, Kind, Topic
+from schemas.topics import BY_NAME, INPUTS, TOPICS, Kind, Topic
 from schemas.wire import FIXED, ID_HEADER, Wire
+from streams.document_files import input_of
 from streams.errors import RefusedError
 from streams.inbox.letters import ATTEMPT, DeadLetter, Headers
 
-INPUTS = tuple(topic for topic in TOPICS if topic.kind is Kind.INPUT)
 _NOT_FOR_PRODUCERS = tuple(topic.name for topic in TOPICS if topic.kind is not Kind.INPUT)
 """How names of topics end that only a worker writes, of this deployment or another; no header may send a letter there."""
 
@@ -75,7 +75,7 @@ class Routes:
         declared = self._declared(home)
         remarks = []
         if declared is None or type(event) not in declared.values:
-            topic = next(topic for topic in INPUTS if type(event) in topic.values)
+            topic = input_of(event)
             remarks.append(f"to {topic.name}, which carries {type(event).__name__}")
             home = topic.named(self.prefix)
             self._check(home, letter)

@@ -1,0 +1,105 @@
+"""What the inbox's commands take, and how they show letters; nothing here asks a cluster."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from schemas.documents import document_of
+from schemas.events import DeadLetterDone, RevenueDelta
+from streams.cli import command, dlq_text
+from streams.cli.dlq_options import moment_ms
+from streams.inbox.desk import Act
+from streams.inbox.letters import letter_of
+from streams.inbox.replay import Left
+from streams.inbox.routes import Outgoing
+from tests.unit.letters import PREFIX, buried, record
+from tests.unit.orders import captured
+
+EVIL = b"k\x1b[2J\nnext"
+
+
+def test_a_time_is_iso_8601_or_so_long_ago() -> None:
+    assert moment_ms(None, None, None) is None
+    assert moment_ms(None, None, "2026-11-23T17:04:00Z") == 1_795_453_440_000
+    assert moment_ms(None, None, "2026-11-23T18:04:00+01:00") == 1_795_453_440_000
+    assert moment_ms(None, None, "2026-11-23T17:04:00") == 1_795_453_440_000
+    for text, ago_ms in (("90m", 5_400_000), ("2d", 172_800_000), ("3h", 10_800_000), ("0s", 0)):
+        before_ms = time.time_ns() // 1_000_000
+        found_ms = moment_ms(None, None, text)
+        assert found_ms is not None
+        assert before_ms <= found_ms + ago_ms <= time.time_ns() // 1_000_000
+
+
+@pytest.mark.parametrize("text", ["yesterday", "5", "5w", "-2d", "", "2026-13-01"])
+def test_what_is_no_time_is_refused_with_the_form_of_one(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="write 2026-11-23T17:00:00Z, or 90m or 2d"):
+        moment_ms(None, None, text)
+
+
+@pytest.mark.parametrize("name", ["list", "show", "mend", "replay", "park"])
+def test_every_command_has_help_with_examples(name: str) -> None:
+    said = CliRunner().invoke(command, ["dlq", name, "--help"])
+    assert said.exit_code == 0
+    assert f"tally dlq {name}" in said.output.partition("xample")[2]
+
+
+def test_a_letter_is_one_line_that_cannot_steer_a_terminal() -> None:
+    letter = buried(reason="bad\x1bid", key=EVIL)
+    line = dlq_text.letter_line(letter, None)
+    assert line.isprintable()
+    assert line.startswith("payments.dlq/7@123  2026-11-18T")
+    assert "key k\\x1b[2J\\nnext" in line
+    assert "from t.payments/3@41  death 1" in line
+    done = DeadLetterDone("a/0@0", "", "parked", 1, "a\x1bda", "", "")
+    assert dlq_text.letter_line(letter, done).endswith("[was parked by a\\x1bda]")
+
+
+def test_a_letter_as_text_has_all_of_it_and_every_line_can_be_printed() -> None:
+    letter = buried(captured(), "payment_already_captured", key=EVIL, original=(("trace\x1b", b"\xff\x00"), ("note", b"a\nb")))
+    text = dlq_text.letter_text(letter, None, "would be replayed: to t.payments, partition 1", "")
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert "came from   t.payments/3@41" in text
+    assert "producer    nothing if it is a repeat; a second charge needs its own payment_id" in text
+    assert "done        nothing yet" in text
+    assert "trace\\x1b: 0xff00" in text
+    assert "note: a\\nb" in text
+    assert json.loads(text[text.index("\n{") :]) == document_of(captured())
+
+
+def test_a_value_that_is_no_event_is_shown_as_hex_with_the_reason() -> None:
+    body = dlq_text.body_text(buried(b"{}\x1b" + b"x" * 600))
+    assert body.startswith("no_magic_byte: the value begins with 7b7d1b7878")
+    assert "000000  7b 7d 1b 78 78" in body
+    assert "{}.xxxxxxxxxxxxx" in body
+    assert body.endswith("... and 91 bytes")
+    assert (
+        dlq_text.body_text(letter_of(record((), value=None), PREFIX))
+        == "null_value: the value is null, so there is nothing to read"
+    )
+    delta = RevenueDelta("m-1", "EUR", 0, 1, 2, 3, 4, 5)
+    assert dlq_text.body_text(buried(delta)).startswith("a RevenueDelta, which no input carries\n000000  00 00")
+
+
+def test_a_letter_as_json_has_the_event_or_its_bytes() -> None:
+    note = DeadLetterDone("payments.dlq/7@123", "", "replayed", 1, "ada", "", "payments/1@2")
+    whole = json.loads(json.dumps(dlq_text.letter_json(buried(captured()), note)))
+    assert (whole["address"], whole["reason"], whole["attempt"]) == ("payments.dlq/7@123", "amount_not_positive", 1)
+    assert whole["event"] == document_of(captured())
+    assert whole["value_hex"] is None
+    assert whole["source"] == {"topic": "t.payments", "partition": 3, "offset": 41}
+    assert whole["headers"] == [["trace", "0xff00"], ["trace", "2"], ["nothing", None]]
+    assert whole["done"]["went_to"] == "payments/1@2"
+    assert dlq_text.letter_json(buried(b"\x00\xff"), None)["value_hex"] == "00ff"
+
+
+def test_what_is_done_is_said_and_what_would_be() -> None:
+    sent = Outgoing("t.orders", -1, None, b"", (), ("under the key o-1",))
+    act = Act(buried(), "replayed", sent)
+    assert dlq_text.step_line(act) == "payments.dlq/7@123  replayed: to t.orders, any partition, under the key o-1"
+    assert dlq_text.step_line(Act(buried(), "parked"), would=True) == "payments.dlq/7@123  would be parked: no reason was given"
+    assert dlq_text.step_line(Left(buried(), "gone\x1b")) == "payments.dlq/7@123  left: gone\\x1b"
