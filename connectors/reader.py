@@ -208,11 +208,29 @@ def _read(cluster: Cluster, topic_name: str, ranges: Mapping[int, Range], *, com
         consumer.close()
 
 
-def follow_topic(cluster: Cluster, topic_name: str, *, should_stop: Callable[[], bool] = lambda: False) -> Iterator[ReadRecord]:
-    """Give every committed record that comes from now on, until ``should_stop``; raises like :func:`read_topic`."""
-    ends = end_offsets(cluster, topic_name)
+def offsets_since(cluster: Cluster, topic_name: str, since_ms: int) -> dict[int, int]:
+    """Give per partition the offset of the first record whose timestamp is at or after a time; the end if there is none yet.
+
+    ``since_ms`` is milliseconds since 1970. Raises like :func:`ranges_of`.
+    """
+    ends = end_offsets(cluster, topic_name, committed_only=False)
+    asked = {TopicPartition(topic_name, partition): OffsetSpec.for_timestamp(since_ms) for partition in ends}
+    admin = _admin(cluster)
+    try:
+        futures = admin.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S)
+        found = {place.partition: future.result().offset for place, future in futures.items()}
+    except KafkaException as error:
+        raise _no_answer(cluster, error) from error
+    return {partition: offset if offset >= 0 else ends[partition] for partition, offset in found.items()}
+
+
+def follow_topic(
+    cluster: Cluster, topic_name: str, *, committed_only: bool = True, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[ReadRecord]:
+    """Give every record that comes from now on, until ``should_stop``; arguments and errors as of :func:`read_topic`."""
+    ends = end_offsets(cluster, topic_name, committed_only=committed_only)
     places = [TopicPartition(topic_name, partition, end) for partition, end in ends.items()]
-    consumer = _consumer(cluster, places, committed_only=True)
+    consumer = _consumer(cluster, places, committed_only=committed_only)
     forever = dict.fromkeys(ends, 1 << 62)
     try:
         while not should_stop():

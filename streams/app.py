@@ -21,6 +21,7 @@ from streams.own_epoch import Agent
 from streams.pages import add_pages
 from streams.settings import Settings
 from streams.tables import EngineTable
+from streams.takeover_facts import say_takeover
 from streams.task_pages import add_task_pages
 from streams.topology import TOPOLOGY, Topology
 from streams.transport import BatchSchema
@@ -74,12 +75,12 @@ class TallyApp(faust.App):
         if not self.is_client:
             self.identity.take()
             self.add_future(self.lag_watch.run())
+            self.add_future(say_takeover(self.engine))
         self.conf.datadir.mkdir(parents=True, exist_ok=True)
         await super().on_first_start()
 
     async def stop(self) -> None:
         """Finish the epoch, commit, leave the group, close the stores; then stop Faust's services."""
-        self.lag_watch.close()
         await self.engine.drain()
         await super().stop()
         self.identity.release()

@@ -175,28 +175,5 @@ class RunState:
         ]
 
 
-def tasks_text(tasks: Iterable[TaskSample]) -> str:
-    """Give tasks compactly: ``settlement 0-5 revenue 0-2,5``; a state that is not running stands before them."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for task in tasks:
-        stage, _, partition = task.name.rpartition("/")
-        groups.setdefault((task.state, stage), []).append(int(partition))
-    order = {"running": 0, "restoring": 1, "paused": 2, "stopped": 3}
-    said = sorted(groups.items(), key=lambda group: (order.get(group[0][0], 4), group[0][1] != "settlement", group[0][1]))
-    return " ".join(
-        f"{'' if state == 'running' else state + ' '}{stage} {_spans(sorted(partitions))}" for (state, stage), partitions in said
-    )
-
-
-def _spans(numbers: list[int]) -> str:
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
-
-
 def _account(counters: Mapping[str, int], name: str) -> dict[str, int]:
     return {key.partition("|")[2]: amount for key, amount in counters.items() if key.startswith(f"{name}|") and amount}

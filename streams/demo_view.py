@@ -14,7 +14,8 @@ from schemas.currencies import money
 from schemas.events import MEASURES
 from schemas.topics import ORDERS, PAYMENTS
 from streams.demo_kill import Kill
-from streams.demo_state import RunState, tasks_text
+from streams.demo_state import RunState
+from streams.task_names import tasks_text
 
 FIXED_LINES = 12
 """Lines that are always there: title, bar, numbers, the heads of two tables, outcomes, empty lines between, the foot."""
@@ -81,7 +82,7 @@ def worker_rows(state: RunState, kills: list[Kill], now_s: float) -> tuple[Worke
         if member.ended == "killed" and member.pid not in waiting:
             continue
         sample = member.sample
-        tasks = tasks_text(sample.tasks) or "no tasks yet"
+        tasks = tasks_text((task.name, task.state) for task in sample.tasks) or "no tasks yet"
         if member.ended == "killed":
             kill = waiting[member.pid]
             tasks = f"{len(kill.waiting or kill.tasks)} of its tasks wait, {now_s - kill.died_s:.1f} s"

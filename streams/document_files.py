@@ -13,6 +13,7 @@ from schemas.events import Event
 from schemas.topics import INPUTS, Topic
 from streams.effects import RecordTooLargeError, check_size
 from streams.errors import TallyError
+from streams.printable import printable
 
 FILE_BYTES_MAX = 64 << 20
 """Of one file: some 200,000 events; more is a producer's work."""
@@ -120,8 +121,3 @@ def problem_lines(documents: Iterable[Document], *, as_json: bool) -> Iterator[s
             yield json.dumps({"document": number, "outcome": "invalid", "problems": [problem._asdict() for problem in problems]})
         elif problems:
             yield from (printable(f"document {number}: {f'{field} {sentence}'.lstrip()}") for field, sentence in problems)
-
-
-def printable(text: str) -> str:
-    """Give text from outside so that it cannot steer a terminal."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

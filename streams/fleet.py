@@ -124,6 +124,33 @@ def own_status(member: Member, group_id: str, status: Mapping[str, Any]) -> Mapp
     return status if own.items() <= status.items() else {}
 
 
+def committed_offsets(settings: Settings, inputs: Iterable[marker.TopicPartition]) -> dict[marker.TopicPartition, int | None]:
+    """Give the group's committed offset of each input, None where there is none, whatever transactions are open.
+
+    A consumer asks that never joins: librdkafka 2.16's admin client crashes the process when the group's coordinator is moving
+    or loading. A cluster on which no group ever was makes the coordinator now.
+
+    Raises:
+        KafkaException: the cluster does not answer.
+    """
+    asked = [TopicPartition(*where) for where in inputs]
+    group = {"group.id": settings.group_id, "isolation.level": "read_uncommitted"}
+    consumer = Consumer({**settings.cluster.consumer(), **group, "log_level": 2})
+    deadline_s = time.monotonic() + CLUSTER_TIMEOUT_S
+    try:
+        while True:
+            try:
+                answer = consumer.committed(asked, timeout=CLUSTER_TIMEOUT_S)
+            except KafkaException as error:
+                if not passes(error.args[0]) or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(AGAIN_S)
+            else:
+                return {(p.topic, p.partition): p.offset if p.offset >= 0 else None for p in answer}
+    finally:
+        consumer.close()
+
+
 def owner_of(task: str, workers: Iterable[Worker], prefix: str, topology: Topology = TOPOLOGY) -> Worker | None:
     """Give the worker that owns ``settlement/7``: by its page, else by what the cluster says it owns."""
     known = list(workers)
@@ -169,7 +196,7 @@ def _described(admin: AdminClient, settings: Settings) -> Any:
     """
     try:
         admin.list_topics(timeout=CLUSTER_TIMEOUT_S)
-        _await_coordinator(settings)
+        committed_offsets(settings, [(TOPOLOGY[0].changelog.named(settings.prefix), 0)])
         return admin.describe_consumer_groups([settings.group_id], request_timeout=GROUP_TIMEOUT_S)[settings.group_id].result()
     except KafkaException as refused:
         error: KafkaError = refused.args[0]
@@ -179,25 +206,6 @@ def _described(admin: AdminClient, settings: Settings) -> Any:
         raise ClusterError(
             f"the cluster did not tell who is in group {settings.group_id}: {said}", retriable=passes(error)
         ) from None
-
-
-def _await_coordinator(settings: Settings) -> None:
-    """Wait until the group's coordinator answers; a cluster on which no group ever was makes it now."""
-    asked = TopicPartition(TOPOLOGY[0].changelog.named(settings.prefix), 0)
-    consumer = Consumer({**settings.cluster.consumer(), "group.id": settings.group_id, "log_level": 2})
-    deadline_s = time.monotonic() + CLUSTER_TIMEOUT_S
-    try:
-        while True:
-            try:
-                consumer.committed([asked], timeout=CLUSTER_TIMEOUT_S)
-            except KafkaException as error:
-                if not passes(error.args[0]) or time.monotonic() > deadline_s:
-                    raise
-                time.sleep(AGAIN_S)
-            else:
-                return
-    finally:
-        consumer.close()
 
 
 def _partitions(member: Any) -> list[marker.TopicPartition]:

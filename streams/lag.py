@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
@@ -15,6 +14,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from connectors.cluster import Cluster
 from streams import marker
+from streams.aside import aside
 from streams.questions import EARLIEST, LATEST
 from streams.tasks import Task
 
@@ -47,6 +47,24 @@ class Lag(NamedTuple):
         return None if self.since_ms is None else max(now_ms - self.since_ms, 0) / 1000
 
 
+def offsets_of(
+    admin: AdminClient,
+    partitions: Iterable[marker.TopicPartition],
+    spec: OffsetSpec,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> dict[marker.TopicPartition, int]:
+    """Give the first or the next offset of each partition, asked once.
+
+    Raises:
+        KafkaException: the cluster does not answer.
+    """
+    asked = {TopicPartition(*where): spec for where in partitions}
+    if not asked:
+        return {}
+    futures = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_S)
+    return {(p.topic, p.partition): future.result().offset for p, future in futures.items()}
+
+
 class LagReader:
     """Asks the cluster. For one thread; belongs to no group, commits nothing."""
 
@@ -73,8 +91,8 @@ class LagReader:
         Raises:
             KafkaException: the cluster does not answer.
         """
-        ends = self._offsets(next_offsets, LATEST)
-        starts = self._offsets(next_offsets, EARLIEST)
+        ends = offsets_of(self._admin, next_offsets, LATEST)
+        starts = offsets_of(self._admin, next_offsets, EARLIEST)
         begins = {where: max(next_offsets[where] or 0, starts.get(where, 0)) for where in ends}
         lags = {where: Lag(max(end - begins[where], 0)) for where, end in ends.items()}
         asked = {where: at for where, at in begins.items() if lags[where].records and self._empty.get(where) != (at, ends[where])}
@@ -92,13 +110,6 @@ class LagReader:
     def close(self) -> None:
         """Let the connections go."""
         self._consumer.close()
-
-    def _offsets(self, partitions: Mapping[marker.TopicPartition, object], spec: OffsetSpec) -> dict[marker.TopicPartition, int]:
-        if not partitions:
-            return {}
-        asked = {TopicPartition(*where): spec for where in partitions}
-        futures = self._admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S)
-        return {(p.topic, p.partition): future.result().offset for p, future in futures.items()}
 
     def _first_records(
         self, begins: Mapping[marker.TopicPartition, int], ends: Mapping[marker.TopicPartition, int]
@@ -122,9 +133,9 @@ class LagReader:
 
 
 class LagWatch:
-    """Looks every ten seconds at how far behind a worker's tasks are, on a thread of its own: no epoch waits for it.
+    """Looks every ten seconds at how far behind a worker's tasks are, aside: no epoch and no end of the worker waits for it.
 
-    ``lags`` is empty while the cluster does not answer. ``connect`` makes the reader, on that thread.
+    ``lags`` is empty while the cluster does not answer. ``connect`` makes the reader.
     """
 
     def __init__(self, tasks: Iterable[Task], connect: Callable[[], LagReader], every_s: float = LOOK_EVERY_S) -> None:
@@ -132,33 +143,23 @@ class LagWatch:
         self._tasks = tasks
         self._connect = connect
         self._every_s = every_s
-        self._thread = ThreadPoolExecutor(1, "lag")
-        self._reader: LagReader | None = None
 
     async def run(self) -> None:
-        """Look again and again; end with :meth:`close`."""
-        while True:
-            wanted = {where: at for task in self._tasks for where, at in task.next_offsets.items()}
-            look = asyncio.get_running_loop().run_in_executor(self._thread, self._read, wanted)
-            if not (await asyncio.wait({look}, timeout=self._every_s))[0]:
-                self.lags = {}  # the client may take a minute to say that nobody answers
-            try:
-                self.lags = await look
-            except KafkaException as error:
-                self.lags = {}
-                log.debug("how far behind the tasks are is not known: %s", error)
-            await asyncio.sleep(self._every_s)
-
-    def close(self) -> None:
-        """Look no more; a look that is under way is not waited for."""
-        self._thread.submit(self._end)
-        self._thread.shutdown(wait=False)
-
-    def _read(self, wanted: dict[marker.TopicPartition, int]) -> dict[marker.TopicPartition, Lag]:
-        if self._reader is None:
-            self._reader = self._connect()
-        return self._reader.read(wanted) if wanted else {}
-
-    def _end(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
+        """Look again and again, until cancelled."""
+        reader = await aside("lag", self._connect)
+        look: asyncio.Task[dict[marker.TopicPartition, Lag]] | None = None
+        try:
+            while True:
+                wanted = {where: at for task in self._tasks for where, at in task.next_offsets.items()}
+                look = asyncio.ensure_future(aside("lag", lambda: reader.read(wanted) if wanted else {}))  # noqa: B023 - one at a time
+                if not (await asyncio.wait({look}, timeout=self._every_s))[0]:
+                    self.lags = {}  # the client may take a minute to say that nobody answers
+                try:
+                    self.lags = await look
+                except KafkaException as error:
+                    self.lags = {}
+                    log.debug("how far behind the tasks are is not known: %s", error)
+                await asyncio.sleep(self._every_s)
+        finally:
+            if look is None or look.done():
+                reader.close()

@@ -17,6 +17,11 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
+CLIENT = logging.getLogger("librdkafka")
+CLIENT_EVERY_S = 30.0
+"""As often as the client itself repeats a line at most, where it notices that it is the same."""
+CLIENT_LINES_MAX = 1_000
+"""Different lines that are remembered."""
 FIELDS = ("task", "epoch", "offset")
 """Of a line in JSON, where they are known, beside time, level, logger, worker and message; ``offset`` by ``topic/partition``."""
 TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -80,8 +85,28 @@ def set_up(settings: Settings, level: str, stream: TextIO = sys.stderr) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter(settings.worker_id) if is_json(settings, stream) else logging.Formatter(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    CLIENT.filters = [Damped()]
     for noisy in ("faust", "mode", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class Damped(logging.Filter):
+    """Keeps Kafka's client from saying the same of the same broker many times a second while it is away."""
+
+    def __init__(self, every_s: float = CLIENT_EVERY_S) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._said_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let the first of equal lines through, and then one in a while; how long it took makes no difference."""
+        what = record.getMessage().partition(" (after")[0]
+        if record.created - self._said_s.get(what, -self._every_s) < self._every_s:
+            return False
+        if len(self._said_s) >= CLIENT_LINES_MAX:
+            self._said_s.clear()
+        self._said_s[what] = record.created
+        return True
 
 
 def client_log() -> dict[str, Any]:
@@ -90,7 +115,7 @@ def client_log() -> dict[str, Any]:
     In text it writes its lines itself, at once. In JSON they are lines of the log, though not before the client is polled again.
     """
     as_json = any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
-    return {"logger": logging.getLogger("librdkafka")} if as_json else {}
+    return {"logger": CLIENT} if as_json else {}
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import psutil
+
 from streams.engine import Engine
 from streams.tasks import Task
 
@@ -14,6 +16,8 @@ def status_of(engine: Engine) -> dict[str, Any]:
         "worker": engine.settings.worker_id,
         "group": engine.settings.group_id,
         "member_id": engine.ownership.member_id,
+        "started_at_ms": int(psutil.Process().create_time() * 1000),
+        "ready": engine.ownership.readiness.ready,
         "epochs_count": engine.epochs_count,
         "aborts": dict(engine.meter.aborts),
         "waiting_for": [reason for waiting in engine.waits for reason in waiting.reasons],

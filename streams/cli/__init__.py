@@ -19,6 +19,7 @@ COMMANDS = {
     "broker": ("streams.cli.broker", "The local Kafka: up, down, status."),
     "topics": ("streams.cli.topics", "The declared topics: apply, list."),
     "worker": ("streams.cli.worker", "Process orders and payments."),
+    "status": ("streams.cli.status", "Workers, tasks, how far behind, and what is in the way."),
     "generate": ("streams.cli.generate", "Send orders and payments."),
     "check": ("streams.cli.check", "Tell which rule each event of a JSON file would break."),
     "send": ("streams.cli.send", "Send the events of a JSON file."),

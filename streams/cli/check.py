@@ -14,8 +14,9 @@ from agents.ports import Limits
 from agents.rehearsal import Fate, Outcome, rehearse
 from schemas.events import Event
 from schemas.topics import BY_NAME, INPUTS
-from streams.document_files import printable, problem_lines, read_documents
+from streams.document_files import problem_lines, read_documents
 from streams.inbox.remedies import REMEDIES
+from streams.printable import printable
 from streams.settings import load_settings
 
 EXAMPLES = """

@@ -14,13 +14,13 @@ from schemas.codec import Undecodable
 from schemas.documents import document_of
 from schemas.events import DeadLetterDone
 from streams.cli.tail import text, time_text
-from streams.document_files import printable
 from streams.inbox.desk import Act
 from streams.inbox.filters import Summary
 from streams.inbox.letters import DeadLetter
 from streams.inbox.remedies import REMEDIES
 from streams.inbox.replay import Left, said_of
 from streams.inbox.routes import Outgoing, event_of
+from streams.printable import printable
 
 WIDTH_WITHOUT_TERMINAL = 160
 """Columns of a table when its output is not a terminal."""

@@ -17,8 +17,9 @@ from schemas.events import Event
 from schemas.partitioning import partition_of
 from schemas.topics import BY_NAME, INPUTS, Kind, Topic
 from streams.cli.tail import find_topic
-from streams.document_files import Document, FileError, printable, problem_lines, read_documents
+from streams.document_files import Document, FileError, problem_lines, read_documents
 from streams.errors import ClusterError
+from streams.printable import printable
 from streams.registry import connect
 from streams.settings import Settings, load_cluster_settings
 

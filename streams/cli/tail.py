@@ -13,12 +13,14 @@ from typing import Any
 import click
 import msgspec
 
-from connectors.reader import ReadError, ReadRecord, follow_topic, list_topics, read_topic
+from connectors.reader import ReadError, ReadRecord, follow_topic, list_topics, offsets_since, read_topic
 from schemas import codec
 from schemas.currencies import money
 from schemas.topics import BY_NAME, MARKER_KEY, Kind, Topic
 from schemas.wire import FIXED, ID_HEADER, Wire
+from streams.cli.moments import moment_ms
 from streams.errors import MissingTopic
+from streams.printable import printable
 from streams.registry import Registry, connect
 from streams.settings import Settings, load_cluster_settings
 
@@ -32,8 +34,19 @@ Examples:
   tally tail order-status --key o-1-000123        the history of one order
   tally tail payments.dlq                         dead letters, each with its reason
   tally tail orders --from latest                 what comes from now on, until Ctrl-C
+  tally tail order-status --from -15m             what came in the last quarter of an hour
+  tally tail order-status --uncommitted           also what open and aborted transactions wrote
   tally tail revenue-changelog --key '!marker'    what each epoch stood for
 """
+
+
+def _begin(context: click.Context, parameter: click.Parameter, value: str) -> str | int:
+    """Give the word as it is, or the time in milliseconds since 1970."""
+    if value in {"earliest", "latest"}:
+        return value
+    since_ms = moment_ms(context, parameter, value)
+    assert since_ms is not None  # noqa: S101 - there is a value
+    return since_ms
 
 
 @click.command("tail", epilog=EXAMPLES, short_help="show a topic's records, decoded")
@@ -42,26 +55,34 @@ Examples:
     "--limit", type=click.IntRange(1), default=None, help="Records to show; of compacted topics the newest, else the first."
 )
 @click.option(
-    "--from", "begin", type=click.Choice(["earliest", "latest"]), default="earliest", show_default=True,
-    help="earliest: what is there now; latest: what comes from now on.",
+    "--from", "begin", metavar="earliest|latest|TIME", callback=_begin, default="earliest", show_default=True,
+    help="earliest: what is there now; a TIME (2026-11-23T17:00:00Z, or -15m): what came since; latest: what comes from now on.",
 )  # fmt: skip
 @click.option("--key", default=None, help="Only records with this key.")
+@click.option("--uncommitted", is_flag=True, help="Also what belongs to open and aborted transactions: no total counts that.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--prefix", default=None, help="Put before the topic's name; default that of the last demo.")
 @click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
 def command(
-    topic: str, limit: int | None, begin: str, key: str | None, as_json: bool, prefix: str | None, bootstrap_servers: str | None
+    *,
+    topic: str,
+    limit: int | None,
+    begin: str | int,
+    key: str | None,
+    uncommitted: bool,
+    as_json: bool,
+    prefix: str | None,
+    bootstrap_servers: str | None,
 ) -> None:
     """Show the committed records of TOPIC: a declared name (such as order-status) or a full one."""
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     try:
         name, declared = find_topic(topic, settings, list_topics(settings.cluster))
-        read = read_topic if begin == "earliest" else follow_topic
-        records: Iterable[ReadRecord] = read(settings.cluster, name)
+        records = _records(settings, name, begin, committed_only=not uncommitted)
         if key is not None:
             records = (record for record in records if record.key == key.encode())
         registry = connect(settings)
-        newest = declared is not None and declared.retention_ms is None and begin == "earliest"
+        newest = declared is not None and declared.retention_ms is None and begin != "latest"
         for record in limited(records, limit, newest=newest):
             wire = _wire(registry, record, declared)
             click.echo(json_line(record, declared, wire) if as_json else line(record, declared, wire))
@@ -69,6 +90,13 @@ def command(
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         return
+
+
+def _records(settings: Settings, name: str, begin: str | int, *, committed_only: bool) -> Iterable[ReadRecord]:
+    if begin == "latest":
+        return follow_topic(settings.cluster, name, committed_only=committed_only)
+    since = offsets_since(settings.cluster, name, begin) if isinstance(begin, int) else None
+    return read_topic(settings.cluster, name, committed_only=committed_only, from_offsets=since)
 
 
 def _wire(registry: Registry | None, record: ReadRecord, declared: Topic | None) -> Wire:
@@ -121,8 +149,7 @@ def line(record: ReadRecord, declared: Topic | None, wire: Wire = FIXED) -> str:
         headers = error_headers(record)
         parts.append(f"{headers.get('reason', 'no reason')}: {headers.get('message', 'no message')}")
     whole = "  ".join([*parts, value_text(record, declared, wire)])
-    # Bytes from outside must not steer the terminal.
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in whole)
+    return printable(whole)
 
 
 def value_text(record: ReadRecord, declared: Topic | None, wire: Wire = FIXED) -> str:

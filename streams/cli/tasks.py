@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.admin import admin_client
-from streams.document_files import printable
 from streams.errors import AnswerError
 from streams.fleet import Worker, ask_page, find_workers, owner_of
+from streams.printable import printable
 from streams.settings import Settings, load_cluster_settings
 from streams.task_pages import BECAUSE_CHARS_MAX, PROBE_RECORDS_MAX
 from streams.topology import TOPOLOGY

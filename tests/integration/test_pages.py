@@ -12,8 +12,10 @@ from pathlib import Path
 from connectors.sources.generator import plan
 from connectors.sources.publish import publish
 from streams import metrics
+from streams.cli.status import Looker
 from streams.local_broker import LocalBroker
 from streams.metrics import Metric
+from streams.settings import Settings
 from tests.support.worker import Worker
 from tests.support.workers import Deployment, wait_for
 from tests.unit.test_metrics import samples
@@ -65,4 +67,15 @@ def test_a_worker_says_what_it_did_and_a_frozen_broker_makes_it_neither_dead_nor
         finally:
             os.kill(broker.pid, signal.SIGCONT)
         tally.wait_consumed("orders", "payments")
-        assert worker.stop() == 0, worker.text[-3000:]
+
+        wait_for("it says how long a takeover takes", lambda: "a takeover of this worker's tasks takes about" in worker.text)
+        with Looker(Settings(bootstrap_servers=broker.bootstrap_servers, prefix=topics)) as looker:
+            wait_for("nothing is left to process", lambda: looker.look().lag_records == 0)
+            live = looker.look()
+            assert (live.problems, live.states, [row.worker for row in live.workers]) == ([], {"running": 24}, ["w1"])
+            assert worker.stop() == 0, worker.text[-3000:]
+            wait_for("it has left the group", lambda: not looker.look().workers)
+            alone = looker.look()
+        assert (alone.lag_records, alone.states) == (0, {"unowned": 24})
+        assert alone.counters == live.counters, "the newest markers tell what the pages told"
+        assert [task.newest_event_ms for task in alone.tasks] == [task.newest_event_ms for task in live.tasks]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.demo_state import SILENT_AFTER_S, Rate, RunState, TaskSample, WorkerSample, sample_of, tasks_text
+from streams.demo_state import SILENT_AFTER_S, Rate, RunState, TaskSample, WorkerSample, sample_of
 
 INPUTS = ("d.orders", "d.payments")
 
@@ -93,10 +93,3 @@ def test_a_stopped_task_is_said_with_its_reason_and_does_not_run() -> None:
     state.see_status(1, worker(task("settlement/0"), task("settlement/1", state="stopped", reason="offsets are gone")), 1.0)
     assert state.trouble() == ["w1: settlement/1 stopped: offsets are gone"]
     assert state.tasks_running() == {"settlement/0"}
-
-
-def test_tasks_are_written_in_spans_with_settlement_first_and_what_does_not_run_last() -> None:
-    tasks = [task(f"revenue/{number}") for number in (5, 0, 1, 2)] + [task(f"settlement/{number}") for number in range(11)]
-    assert tasks_text(tasks) == "settlement 0-10 revenue 0-2,5"
-    assert tasks_text([*tasks[:1], task("revenue/7", state="restoring")]) == "revenue 5 restoring revenue 7"
-    assert tasks_text([]) == ""

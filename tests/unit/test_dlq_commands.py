@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from schemas.documents import document_of
 from schemas.events import DeadLetterDone, RevenueDelta
 from streams.cli import command, dlq_text
-from streams.cli.dlq_options import moment_ms
+from streams.cli.moments import moment_ms
 from streams.inbox.desk import Act
 from streams.inbox.letters import letter_of
 from streams.inbox.replay import Left
@@ -28,14 +28,14 @@ def test_a_time_is_iso_8601_or_so_long_ago() -> None:
     assert moment_ms(None, None, "2026-11-23T17:04:00Z") == 1_795_453_440_000
     assert moment_ms(None, None, "2026-11-23T18:04:00+01:00") == 1_795_453_440_000
     assert moment_ms(None, None, "2026-11-23T17:04:00") == 1_795_453_440_000
-    for text, ago_ms in (("90m", 5_400_000), ("2d", 172_800_000), ("3h", 10_800_000), ("0s", 0)):
+    for text, ago_ms in (("90m", 5_400_000), ("-90m", 5_400_000), ("2d", 172_800_000), ("3h", 10_800_000), ("0s", 0)):
         before_ms = time.time_ns() // 1_000_000
         found_ms = moment_ms(None, None, text)
         assert found_ms is not None
         assert before_ms <= found_ms + ago_ms <= time.time_ns() // 1_000_000
 
 
-@pytest.mark.parametrize("text", ["yesterday", "5", "5w", "-2d", "", "2026-13-01"])
+@pytest.mark.parametrize("text", ["yesterday", "5", "5w", "--2d", "", "2026-13-01"])
 def test_what_is_no_time_is_refused_with_the_form_of_one(text: str) -> None:
     with pytest.raises(click.BadParameter, match="write 2026-11-23T17:00:00Z, or 90m or 2d"):
         moment_ms(None, None, text)

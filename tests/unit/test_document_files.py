@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from schemas.documents import document_of
 from schemas.events import Event
 from schemas.topics import ORDERS, PAYMENTS
-from streams.document_files import FILE_BYTES_MAX, FileError, printable, problem_lines, read_documents
+from streams.document_files import FILE_BYTES_MAX, FileError, problem_lines, read_documents
+from streams.printable import printable
 from tests.property.histories import WILD_EVENTS
 from tests.unit.orders import captured, placed
 

@@ -62,8 +62,8 @@ def test_lags_are_known_while_the_cluster_answers_and_forgotten_while_it_does_no
         reader.answers.set()
         await until(lambda: watch.lags)
         running.cancel()
-        watch.close()
-        await until(reader.closed.is_set)
+        await asyncio.wait({running})
+        assert reader.closed.is_set()
 
     asyncio.run(script())
 
@@ -77,6 +77,22 @@ def test_a_worker_without_tasks_asks_nothing() -> None:
             await asyncio.sleep(0)
         assert (watch.lags, reader.asked) == ({}, [])
         running.cancel()
-        watch.close()
 
     asyncio.run(script())
+
+
+def test_the_end_of_a_worker_does_not_wait_for_a_look_that_nobody_answers() -> None:
+    reader = Reader()
+    reader.answers.clear()
+
+    async def script() -> None:
+        task = Task(SETTLEMENT, 0, (ORDERS,), None, next_offsets={ORDERS: 7})
+        watch = LagWatch([task], lambda: cast("LagReader", reader))
+        running = asyncio.ensure_future(watch.run())
+        await until(lambda: reader.asked)
+        running.cancel()
+        await asyncio.wait({running})
+        assert not reader.closed.is_set(), "it is still used"
+
+    asyncio.run(script())
+    reader.answers.set()

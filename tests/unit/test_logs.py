@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer
 
 from streams.errors import WorkerFencedError
-from streams.logs import client_log, concerning, end_in_json, set_up
+from streams.logs import CLIENT, client_log, concerning, end_in_json, set_up
 from streams.settings import Settings
 from streams.threads import Threads
 from streams.transaction import Aborted
@@ -145,3 +145,15 @@ def test_kafkas_client_speaks_in_json_where_the_log_does() -> None:
     wait_for("the client says that nobody listens", lambda: consumer.poll(0.1) is None and stream.getvalue())
     consumer.close()
     assert {(line["logger"], line["worker"]) for line in lines(stream)} == {("librdkafka", "w1")}
+
+
+def test_a_broker_that_is_away_is_not_said_many_times_a_second() -> None:
+    stream = logged("json")
+    for milliseconds in range(0, 60_000, 50):
+        for broker in ("127.0.0.1:1", "GroupCoordinator"):
+            record = CLIENT.makeRecord(
+                CLIENT.name, logging.ERROR, "", 0, f"FAIL {broker} refused (after {milliseconds}ms)", (), None
+            )
+            record.created = 1_000.0 + milliseconds / 1_000
+            CLIENT.handle(record)
+    assert len(lines(stream)) == 4, "two brokers, each at once and after half a minute"
