@@ -50,7 +50,9 @@ def dead_letter_headers(
     """Give the headers of a dead letter: the original ones first, then ours, renewed if it died before."""
     kept = [header for header in original or [] if not header[0].startswith(_OURS)]
     attempts = [value for name, value in original or [] if name == _ATTEMPT]
-    stacktrace = "" if cause.exception is None else "".join(traceback.format_exception(cause.exception))
+    # Of a value that cannot be read the reason says all, and where our reader noticed says nothing; it is dear, too.
+    raised = cause.exception if cause.error_class == "exception" else None
+    stacktrace = "" if raised is None else "".join(traceback.format_exception(raised))
     ours = {
         "__streams.errors.exception": type(cause.exception).__qualname__ if cause.exception else cause.reason,
         "__streams.errors.message": cause.message[:MAX_MESSAGE_CHARACTERS],

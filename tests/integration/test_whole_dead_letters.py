@@ -155,7 +155,7 @@ def _check(letter: ReadRecord, bad: Bad, came: ReadRecord, began_ms: int) -> Non
     said = {name: (value or b"").decode() for name, value in letter.headers[originals:]}
     assert re.search(bad.message, said.pop("__streams.errors.message")), bad
     stacktrace = said.pop("__streams.errors.stacktrace")
-    assert (f"{bad.exception}: " in stacktrace) if bad.error_class != "rule" else stacktrace == ""
+    assert (f"{bad.exception}: " in stacktrace) if bad.error_class == "exception" else stacktrace == ""
     assert began_ms <= came.timestamp_ms <= int(said.pop("__tally.errors.at")) <= _now_ms()
     assert said == {
         "__streams.errors.exception": bad.exception,
