@@ -188,8 +188,8 @@ def _plain_item(item: Any) -> Any:
 def _field(name: str, item: Any, currency: str | None) -> str:
     if name == "type":
         return str(item)
-    if name.endswith("_ms") and isinstance(item, int):
-        return f"{name.removesuffix('_ms')}={time_text(item)}"
+    if name.endswith("_ms") and isinstance(item, int | None):
+        return f"{name.removesuffix('_ms')}={'-' if item is None else time_text(item)}"
     if name.endswith("_minor") and currency is not None:
         return f"{name.removesuffix('_minor')}={money(currency, item)}"
     if isinstance(item, dict):
