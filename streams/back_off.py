@@ -32,5 +32,5 @@ CLUSTER = BackOff(0.1, 1.0)
 """Between two questions to a cluster that does not answer; each takes two seconds itself, and a worker must end within 10 s."""
 REGISTRY = BackOff(0.5, 15.0)
 """Between two questions to a schema registry: a restart takes seconds, and one question in 15 s is no load for anybody."""
-DISK = BackOff(1.0, 30.0)
-"""Between two attempts at a store whose disk is full: somebody has to make room."""
+DISK = BackOff(0.5, 10.0)
+"""Between two looks at a full disk: somebody has to make room, and then does not want to wait for long."""

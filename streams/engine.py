@@ -19,6 +19,7 @@ from streams.admission import Admission
 from streams.back_off import ABORTED, BackOff
 from streams.barrier import Barrier
 from streams.committer import Committer
+from streams.disk import Disk
 from streams.effects import Effects
 from streams.epoch import Epoch, Prepared
 from streams.errors import TallyError, WorkerError
@@ -70,7 +71,7 @@ class Engine:
         self.settings = settings
         self.threads = Threads()
         self.barrier = Barrier(_now_ms)
-        self.ownership = Ownership(topology, settings.prefix, self.threads)
+        self.ownership = Ownership(topology, settings.prefix, self.threads, Disk(settings.state_folder, settings.disk_free_bytes))
         self.tasks = self.ownership.tasks
         self.holds = Holds(self.ownership, _now_ms)
         self._lookups = Lookups(connect(settings), topology, settings.prefix, self.holds)
@@ -163,6 +164,7 @@ class Engine:
     async def _turn(self) -> None:
         settings = self.settings
         wait_s = 0.001 if self._sends_may_go() else settings.epoch_wait_ms / 1000
+        await self.ownership.look_at_disk()
         polled = await self.threads.on_kafka(lambda: self._group.poll(wait_s))
         await self.ownership.follow(polled, self.announce)
         if polled.changes:
@@ -232,7 +234,7 @@ class Engine:
 
     def _sends_may_go(self) -> bool:
         """I9: what is to be sent waits until this worker owns something that fences it."""
-        return bool(self.sends and self.tasks.running())
+        return bool(self.sends and self.tasks.running() and not self.ownership.lacking)
 
     async def _try(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome | Failed | Crossed:
         """Attempt it once; what is not the worker's own end is one more failure of the same records (I8)."""

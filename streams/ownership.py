@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from queue import SimpleQueue
 
 from schemas.topics import BY_NAME
 from streams import marker
+from streams.disk import Disk
 from streams.errors import ClientStuckError, CoPartitionError
 from streams.group import GroupConsumer, Polled
 from streams.health import Readiness
@@ -33,15 +35,17 @@ class Ownership:
     stage name and partition; tables read through it.
     """
 
-    def __init__(self, topology: Topology, prefix: str, threads: Threads) -> None:
+    def __init__(self, topology: Topology, prefix: str, threads: Threads, disk: Disk | None = None) -> None:
         self.tasks = Tasks(topology, prefix)
         self.running: Mapping[str, dict[int, Task]] = {stage.name: {} for stage in topology}
         self.left = False
+        self.lacking = ""
         self.readiness = Readiness()
         self.partition_counts: dict[str, int] = {}
         self._topology = topology
         self._prefix = prefix
         self._threads = threads
+        self._disk = disk or Disk(Path(), 0)
         self._done: SimpleQueue[Restored | BaseException] = SimpleQueue()  # from the stores' thread
         self._not_ready: list[Restored] = []
         self._group: GroupConsumer
@@ -121,8 +125,21 @@ class Ownership:
         await self._threads.on_kafka(lambda: self._group.pause(inputs))
         self._restore(renewed)
 
+    async def look_at_disk(self) -> None:
+        """Fetch nothing for as long as the disk of the stores lacks room; ``lacking`` says so, empty while there is enough."""
+        before, self.lacking = self.lacking, self._disk.lack()
+        if self.lacking and not before:
+            log.error("waiting for %s", self.lacking)
+            partitions = [where for task in self.tasks.running() for where in task.inputs]
+            await self._threads.on_kafka(lambda: self._group.pause(partitions))
+        elif before and not self.lacking:
+            log.warning("there is room on the disk again")
+            await self.resume_running()
+
     async def resume_running(self) -> None:
         """Go on fetching for running tasks after all were paused."""
+        if self.lacking:
+            return
         partitions = [where for task in self.tasks.running() for where in task.inputs]
         await self._threads.on_kafka(lambda: self._group.resume(partitions))
 
@@ -170,7 +187,7 @@ class Ownership:
             elif done.task.judgement.paused:
                 done.task.next_offsets = done.verdict.offsets
                 await self._pause(done.task)
-            elif await self._threads.on_kafka(lambda: self._group.start(done.verdict.offsets)):  # type: ignore[union-attr]  # noqa: B023
+            elif not self.lacking and await self._threads.on_kafka(lambda: self._group.start(done.verdict.offsets)):  # type: ignore[union-attr]  # noqa: B023
                 self._run(done.task, done.verdict.offsets)
             else:
                 self._not_ready.append(done)

@@ -26,7 +26,9 @@ from schemas.codec import Undecodable, decode
 from schemas.events import TaskMarker
 from schemas.topics import TOMBSTONE_RETENTION_MS
 from streams import marker
+from streams.back_off import DISK
 from streams.budget import fetch_config
+from streams.disk import Disk
 from streams.fill import Fill, is_held
 from streams.logs import client_log
 from streams.meter import Meter
@@ -74,6 +76,7 @@ class Restorer:
         self._now_ms = now_ms
         self._waiting = waiting
         self._meter = meter
+        self._disk = Disk(settings.state_folder, settings.disk_free_bytes)
         self._questions = Questions(settings.cluster, settings.group_id, waiting)
 
     def restore(self, tasks: Iterable[Task]) -> Iterator[Restored]:
@@ -84,6 +87,7 @@ class Restorer:
         wanted = [task for task in tasks if not task.revoked.is_set()]
         if not wanted:
             return
+        self._await_room(wanted)
         inputs = [where for task in wanted for where in task.inputs]
         committed = self._questions.committed_offsets(inputs)
         log_starts = self._questions.list_offsets(inputs, EARLIEST)
@@ -163,6 +167,7 @@ class Restorer:
             left = set(behind)
             consumer.assign([TopicPartition(*where, fills[where].position) for where in left])
             while left:
+                self._await_room(fills[where].task for where in left)
                 for message in take(consumer, room, 0.2):
                     where = (message.topic() or "", message.partition() or 0)
                     error = message.error()
@@ -186,6 +191,13 @@ class Restorer:
                 self._waiting.look()
         finally:
             consumer.close()
+
+    def _await_room(self, tasks: Iterable[Task]) -> None:
+        """Wait until the disk has room, or nobody wants the tasks any more."""
+        wanted = list(tasks)
+        with self._waiting.patience(DISK) as wait:
+            while (lack := self._disk.lack()) and not all(task.revoked.is_set() for task in wanted):
+                wait(lack)
 
     def _open(self, task: Task, log_start: int, log_end: int) -> int:
         """Open the task's store, rebuilt from zero if it cannot be trusted; give the changelog offset to read from."""

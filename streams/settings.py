@@ -108,6 +108,11 @@ class Settings(BaseSettings):
     dead_records_max: int = Field(
         default=500, ge=0, description="dead letters among a task's last 1,000 records: more pause it, before they are thousands"
     )
+    disk_free_bytes: int = Field(
+        default=256 << 20,
+        ge=0,
+        description="a worker waits while its stores' disk has less room: RocksDB hangs on a full one",
+    )
     memory_mb: int = Field(
         default=512,
         ge=MEMORY_MB_MIN,

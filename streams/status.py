@@ -20,9 +20,15 @@ def status_of(engine: Engine) -> dict[str, Any]:
         "ready": engine.ownership.readiness.ready,
         "epochs_count": engine.epochs_count,
         "aborts": dict(engine.meter.aborts),
-        "waiting_for": [reason for waiting in engine.waits for reason in waiting.reasons],
+        "waiting_for": waiting_for(engine),
         "tasks": [_task(task) for task in list(engine.tasks)],
     }
+
+
+def waiting_for(engine: Engine) -> list[str]:
+    """Give what the worker waits for outside of itself: its cluster, or room on its disk."""
+    reasons = [reason for waiting in engine.waits for reason in waiting.reasons]
+    return list(dict.fromkeys([*reasons, *filter(None, [engine.ownership.lacking])]))
 
 
 def _task(task: Task) -> dict[str, Any]:

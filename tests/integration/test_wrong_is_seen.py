@@ -45,6 +45,8 @@ def test_i3_a_task_whose_offsets_were_moved_stops_and_the_others_go_on(broker: L
         wait_for("settlement/5 stops and 23 tasks run", lambda: len(again.tasks()) == 23 and again.tasks("stopped"))
         assert again.tasks("stopped") == ["settlement/5"]
         assert f"orders/5={right - 3}" in again.text
+        status, said = again.post("tasks/settlement/5/resume")
+        assert (status, said.startswith("settlement/5 is stopped: ")) == (409, True), "it is restored, and judged as before"
         assert again.stop() == 0
         # Set back as the sentence says, the task starts, and everything is exact.
         _set_offset(broker, tally.group_id, f"{topics}orders", 5, right)

@@ -42,7 +42,8 @@ class Worker:
 
     def post(self, path: str, **body: object) -> tuple[int, str]:
         """Ask something of one of its pages; give the HTTP status, and what it said."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.web_port}/{path}", json.dumps(body).encode(), method="POST")
+        data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.web_port}/{path}", data, headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - its own page
                 return answer.status, json.load(answer)["said"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 from streams import marker
+from streams.disk import Disk, free_bytes
 from streams.group import Polled
 from streams.ownership import Ownership
 from streams.restore import Restored
@@ -22,6 +24,7 @@ class Group:
     def __init__(self) -> None:
         self.started: list[dict[marker.TopicPartition, int]] = []
         self.paused: list[marker.TopicPartition] = []
+        self.resumed: list[marker.TopicPartition] = []
 
     def start(self, offsets: dict[marker.TopicPartition, int]) -> bool:
         self.started.append(offsets)
@@ -29,6 +32,9 @@ class Group:
 
     def pause(self, partitions: Any) -> None:
         self.paused += partitions
+
+    def resume(self, partitions: Any) -> None:
+        self.resumed += partitions
 
     def partition_counts(self, topics: Any, _: Any) -> dict[str, int]:
         return dict.fromkeys(topics, 12)
@@ -68,9 +74,9 @@ async def until_running(ownership: Ownership, count: int) -> None:
         await asyncio.sleep(0.001)
 
 
-def made() -> tuple[Ownership, Group, HeldRestorer, Threads]:
+def made(disk: Disk | None = None) -> tuple[Ownership, Group, HeldRestorer, Threads]:
     threads = Threads()
-    ownership = Ownership(TOPOLOGY, "", threads)
+    ownership = Ownership(TOPOLOGY, "", threads, disk)
     group, restorer = Group(), HeldRestorer()
     ownership.connect(group, restorer, Waiting(lambda: None))  # type: ignore[arg-type]
     return ownership, group, restorer, threads
@@ -120,3 +126,42 @@ def test_i3_a_refused_task_stops_and_the_others_go_on() -> None:
         threads.shutdown()
 
     asyncio.run(run())
+
+
+def test_f14_nothing_is_fetched_and_nothing_starts_while_the_disk_is_full() -> None:
+    free = [100]
+
+    async def run() -> None:
+        ownership, group, restorer, threads = made(Disk(Path("stores"), 100, lambda _: free[0]))
+        for event in restorer.allowed.values():
+            event.set()
+        await ownership.follow(assigned(0), announce)
+        await until_running(ownership, 1)
+        await ownership.look_at_disk()
+        assert (ownership.lacking, group.paused) == ("", [])
+        free[0] = 99
+        await ownership.look_at_disk()
+        await ownership.look_at_disk()
+        assert ownership.lacking.startswith("room on the disk of stores")
+        assert group.paused == [("revenue-deltas", 0)], "it is paused once"
+        await ownership.resume_running()
+        assert group.resumed == [], "an abort resumes what runs, and not on a full disk"
+        await ownership.follow(assigned(1), announce)
+        await asyncio.wrap_future(threads._stores.submit(lambda: None))
+        await ownership.follow(Polled(), announce)
+        assert group.started == [{("revenue-deltas", 0): 7}], "what is restored meanwhile does not start"
+        free[0] = 100
+        await ownership.look_at_disk()
+        assert (ownership.lacking, group.resumed) == ("", [("revenue-deltas", 0)])
+        await until_running(ownership, 2)
+        threads.shutdown()
+
+    asyncio.run(run())
+
+
+def test_f14_room_is_that_of_the_disk_on_which_a_folder_will_be(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / "not" / "there" / "yet") > 0
+    assert Disk(tmp_path, 0).lack() == ""
+    assert (
+        Disk(Path("relative/folder"), 2**63).lack() == "room on the disk of relative/folder: 8,796,093,022,208 MiB must be free"
+    )
