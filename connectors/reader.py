@@ -30,6 +30,8 @@ _MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, 
 STALL_TIMEOUT_S = 60.0
 """Longer than any transaction of ours can hold read_committed readers back, the broker's scan included."""
 POLL_RECORDS = 5_000
+READER_GROUP = "tally-reader"
+"""Of every reader. Kafka's client asks who coordinates it, so a reader needs to be allowed that."""
 
 
 class ReadError(Exception):
@@ -277,7 +279,7 @@ def _headers(message: Message) -> tuple[tuple[str, bytes | None], ...]:
 def _consumer(cluster: Cluster, places: list[TopicPartition], *, committed_only: bool) -> Consumer:
     consumer = Consumer({
         **cluster.consumer(), **_SELF,
-        "group.id": "tally-reader",  # librdkafka wants one; nothing joins it and nothing is committed
+        "group.id": READER_GROUP,  # librdkafka wants one; nothing joins it and nothing is committed
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
         "isolation.level": "read_committed" if committed_only else "read_uncommitted",

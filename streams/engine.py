@@ -32,6 +32,7 @@ from streams.lookups import Lookups
 from streams.meter import Meter
 from streams.ownership import Announce, Ownership
 from streams.pauses import Crossed, Failed, Pauses, judged, paused
+from streams.preflight import check_rights
 from streams.registry import connect
 from streams.restore import Restorer
 from streams.sends import Send, Sends
@@ -127,6 +128,7 @@ class Engine:
 
     def _start(self) -> None:
         settings, budget = self.settings, self.settings.budget
+        check_rights(settings, self.ownership.topology, self.waits[0])
         resources = StoreResources(budget.stores_bytes, budget.write_buffer_bytes)
         restorer = Restorer(settings, resources, _now_ms, self.waits[1], self.meter)
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.

@@ -18,7 +18,8 @@
         ├── WorkerFencedError    exit_code 4: another worker uses the same id
         ├── ClientStuckError     exit_code 1: a call of Kafka's client does not return
         ├── WorkerIdInUseError   exit_code 4: another worker on this host holds the state folder
-        └── CoPartitionError     exit_code 2: topics that belong together differ in partitions
+        ├── CoPartitionError     exit_code 2: topics that belong together differ in partitions
+        └── MissingRightsError   exit_code 2: the cluster does not let the worker do its work; all that is missing is named
 
 The commands print ``tally: <sentence>`` on standard error and end with ``exit_code``. Whatever is
 not in this tree is a defect and keeps its traceback.
@@ -26,6 +27,7 @@ not in this tree is a defect and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -135,6 +137,18 @@ class WorkerIdInUseError(WorkerError):
     """Another process on this host holds this worker's state folder."""
 
     exit_code = 4
+
+
+class MissingRightsError(WorkerError):
+    """The cluster does not let the worker do its work."""
+
+    exit_code = 2
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__(
+            f"the cluster does not allow this worker: {'; '.join(missing)}. "
+            "`tally topics acls --role worker` prints the commands that allow it"
+        )
 
 
 class CoPartitionError(WorkerError):

@@ -42,7 +42,7 @@ class Ownership:
         self.lacking = ""
         self.readiness = Readiness()
         self.partition_counts: dict[str, int] = {}
-        self._topology = topology
+        self.topology = topology
         self._prefix = prefix
         self._threads = threads
         self._disk = disk or Disk(Path(), 0)
@@ -232,7 +232,7 @@ class Ownership:
 
     def _check_partitions(self) -> None:
         """Note the counts; refuse stages whose topics have others than declared: a key would be away from its state."""
-        for stage in self._topology:
+        for stage in self.topology:
             together = {topic.named(self._prefix): topic.partitions for topic in (*stage.reads, stage.changelog)}
             dead_letters = [topic.dead_letters for topic in stage.reads if topic.dead_letters]
             others = [topic.named(self._prefix) for topic in (*stage.writes, *(BY_NAME[name] for name in dead_letters))]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[attr-defined]
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from connectors.cluster import Cluster
@@ -21,6 +22,10 @@ LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 TIMEOUT_S = 2.0
 """Of one question; between two of them a worker that ends gives up, within its 10 s."""
+
+LOOK_S = 0.5
+"""Of the question whether a group may be seen: without the right it has no answer, only a refusal in another place."""
+_TOLD_ELSEWHERE = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.UNKNOWN_TOPIC_OR_PART}
 
 T = TypeVar("T")
 
@@ -51,6 +56,39 @@ class Questions:
             return {topic: StoreIdentity(self._cluster_id, self._group_id, topic, ids[topic]) for topic in ids}
 
         return self._ask(ask)
+
+    def allowed_operations(self, topics: Iterable[str]) -> dict[str, frozenset[str] | None]:
+        """Give the operations that the cluster allows on each topic, in Kafka's words; None where it does not tell."""
+        named = TopicCollection(sorted(topics))
+
+        def ask() -> dict[str, frozenset[str] | None]:
+            futures = self._admin.describe_topics(named, include_authorized_operations=True, request_timeout=TIMEOUT_S)
+            return {topic: _operations(future) for topic, future in futures.items()}
+
+        return self._ask(ask)
+
+    def may_see_group(self) -> bool:
+        """Tell whether the cluster answers questions about the group at all."""
+        consumer = Consumer({**self._cluster.consumer(), "group.id": self._group_id, "log_level": 0})
+
+        def ask() -> bool:
+            try:
+                consumer.committed([TopicPartition(self._group_id, 0)], timeout=LOOK_S)  # of whichever topic
+            except KafkaException as error:
+                # librdkafka asks again and again who coordinates the group; that it is refused comes with the records.
+                refused = consumer.poll(LOOK_S)
+                answers = [error.args[0], refused.error() if refused is not None else None]
+                codes = {answer.code() for answer in answers if answer is not None}
+                if KafkaError.GROUP_AUTHORIZATION_FAILED in codes:
+                    return False
+                if not codes & _TOLD_ELSEWHERE:
+                    raise
+            return True
+
+        try:
+            return self._ask(ask)
+        finally:
+            consumer.close()
 
     def committed_offsets(self, inputs: list[marker.TopicPartition]) -> dict[marker.TopicPartition, int | None]:
         """Give the group's offsets, waiting for transactions of earlier owners that still hold some of them.
@@ -103,3 +141,16 @@ class Questions:
                 with suppress(KafkaException):
                     # The client would go on asking with the leader epochs from before a broker's restart, for minutes.
                     self._admin.list_topics(timeout=TIMEOUT_S)
+
+
+def _operations(future: Future[TopicDescription]) -> frozenset[str] | None:
+    try:
+        allowed = future.result().authorized_operations
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return frozenset()
+        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None  # that it is missing is told by those who need its partitions
+        raise
+    return frozenset(operation.name.title().replace("_", "") for operation in allowed) if allowed else None

@@ -154,7 +154,7 @@ class Restorer:
             {
                 **fetch_config(self._settings.budget.restore_bytes // 2),
                 **self._settings.cluster.consumer(),
-                "group.id": f"{self._settings.group_id}-restore",
+                "group.id": self._settings.group_id,  # never joined here; the client wants one that the worker may see
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 **client_log(),

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from schemas.topics import TOPICS
 from streams import marker
 from streams.effects import Output
-from streams.errors import WorkerError, WorkerFencedError
+from streams.errors import MissingRightsError, WorkerError, WorkerFencedError
 from streams.logs import client_log
 from streams.settings import Settings
 from streams.waiting import Waiting
@@ -260,8 +260,10 @@ class TransactionalProducer:
                 except KafkaException as error:
                     reason: KafkaError = error.args[0]
                     self._raise_if_fenced(reason)
+                    named = self._config["transactional.id"]
+                    if reason.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+                        raise MissingRightsError([f"Write on transactional id {named}"]) from error
                     if not reason.retriable():
-                        named = self._config["transactional.id"]
                         raise WorkerError(f"the cluster has no producer for {named}: {reason.str()}") from error
                     wait(f"the cluster's transaction coordinator: {reason.str()}")
                 else:
