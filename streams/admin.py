@@ -1,6 +1,6 @@
 """Topics on the cluster: made as schemas/topics.py declares them, compared with it, listed, deleted by prefix.
 
-What exists is never changed here: another partition count or configuration is told as a sentence.
+What exists is never changed unless asked (:func:`alter_topics`): another partition count or configuration is told as a sentence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, Literal
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by its documentation, not by its stubs
     AdminClient,
+    AlterConfigOpType,
     ClusterMetadata,
+    ConfigEntry,
     ConfigResource,
     NewTopic,
     OffsetSpec,
@@ -25,13 +27,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public by i
 from schemas.topics import DAY_MS, Topic
 from streams.errors import ClusterError, RefusedError
 from streams.settings import Settings
+from streams.topic_plan import Durability, Found, differences
 
 REQUEST_TIMEOUT_S = 15.0
 """For one answer of the cluster; a healthy one takes milliseconds."""
 VISIBLE_TIMEOUT_S = 30.0
 """For new topics to have leaders, and deleted ones to be gone, in the metadata."""
-REPLICAS_MAX = 3
-"""Copies of each partition, when the cluster has as many brokers."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +76,72 @@ def partition_counts(admin: AdminClient, names: Iterable[str]) -> dict[str, int 
     return {name: len(known[name].partitions) if name in known else None for name in names}
 
 
-def apply_topics(admin: AdminClient, topics: Sequence[Topic], prefix: str) -> list[TopicChange]:
+def find_topics(admin: AdminClient, topics: Sequence[Topic], prefix: str) -> tuple[dict[str, Found], int]:
+    """Give the declared topics that exist, as they are, by name on the cluster; and how many brokers it has."""
+    metadata = _metadata(admin)
+    names = [name for topic in topics if (name := topic.named(prefix)) in metadata.topics]
+    configs = _configs(admin, names)
+    found = {}
+    for name in names:
+        partitions = metadata.topics[name].partitions
+        found[name] = Found(len(partitions), min((len(p.replicas) for p in partitions.values()), default=0), configs[name])
+    return found, len(metadata.brokers)
+
+
+def alter_topics(admin: AdminClient, changes: Mapping[str, Mapping[str, str]]) -> None:
+    """Set these configurations of topics, leave all their others as they are, and wait until they are seen.
+
+    Raises:
+        ClusterError: the cluster refused one; those before it are set.
+    """
+    set_it = AlterConfigOpType.SET
+    resources = [
+        ConfigResource(
+            ResourceType.TOPIC,
+            name,
+            incremental_configs=[ConfigEntry(key, value, incremental_operation=set_it) for key, value in config.items()],
+        )
+        for name, config in changes.items()
+    ]
+    if resources:
+        for resource, future in admin.incremental_alter_configs(resources, request_timeout=REQUEST_TIMEOUT_S).items():
+            _done(future, f"alter topic {resource.name}")
+        # The controller has it; the broker that is asked next learns of it a moment later.
+        deadline = time.monotonic() + VISIBLE_TIMEOUT_S
+        while not _has(_configs(admin, list(changes)), changes):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"altered topics still as before after {VISIBLE_TIMEOUT_S:.0f} s", retriable=True)
+            time.sleep(0.05)
+
+
+def _has(configs: Mapping[str, Mapping[str, str]], wanted: Mapping[str, Mapping[str, str]]) -> bool:
+    return all(config.items() <= configs[name].items() for name, config in wanted.items())
+
+
+def apply_topics(
+    admin: AdminClient, topics: Sequence[Topic], prefix: str, durability: Durability | None = None
+) -> list[TopicChange]:
     """Create the topics that are missing, wait until every partition has a leader, and compare those that exist.
 
-    Each topic gets its declared partitions and configuration, and one replica per broker, three at most.
+    Each topic gets its declared partitions and configuration; without ``durability`` one replica per broker, three at most.
 
     Raises:
         ClusterError: the cluster refused, or the topics had no leaders within 30 s.
 
     """
     metadata = _metadata(admin)
-    replicas = min(REPLICAS_MAX, len(metadata.brokers))
+    made = durability or Durability.on(len(metadata.brokers))
     missing = [topic for topic in topics if topic.named(prefix) not in metadata.topics]
     created = {topic.named(prefix) for topic in missing}
     if missing:
         new = [
-            NewTopic(t.named(prefix), num_partitions=t.partitions, replication_factor=replicas, config=t.config) for t in missing
+            NewTopic(
+                topic.named(prefix),
+                num_partitions=topic.partitions,
+                replication_factor=made.replication_factor,
+                config=topic.config | made.config,
+            )
+            for topic in missing
         ]
         for name, future in admin.create_topics(new, request_timeout=REQUEST_TIMEOUT_S).items():
             if not _done(future, f"create topic {name}", tolerated=KafkaError.TOPIC_ALREADY_EXISTS):
@@ -105,7 +156,7 @@ def apply_topics(admin: AdminClient, topics: Sequence[Topic], prefix: str) -> li
         if name in created:
             changes.append(TopicChange(name, "created", f"{name}: created with {topic.partitions} partitions"))
             continue
-        found = _differences(topic, len(metadata.topics[name].partitions), configs[name])
+        found = differences(topic, len(metadata.topics[name].partitions), configs[name])
         changes.append(
             TopicChange(name, "differs", f"{name}: {found}") if found else TopicChange(name, "kept", f"{name}: as declared")
         )
@@ -165,7 +216,7 @@ def _led(topic: TopicMetadata | None, metadata: ClusterMetadata) -> bool:
     return topic is not None and bool(topic.partitions) and all(p.leader in metadata.brokers for p in topic.partitions.values())
 
 
-def _done(future: Future[Any], what: str, *, tolerated: int) -> bool:
+def _done(future: Future[Any], what: str, *, tolerated: int | None = None) -> bool:
     """Wait for one answer; False when it is the error that the caller can live with."""
     try:
         future.result(timeout=REQUEST_TIMEOUT_S + 5)
@@ -193,21 +244,6 @@ def _configs(admin: AdminClient, names: Sequence[str]) -> dict[str, dict[str, st
             raise _cluster_error(f"describe topic {resource.name}", refused) from refused
         found[resource.name] = {key: entry.value for key, entry in entries.items()}
     return found
-
-
-def _differences(topic: Topic, partitions: int, config: Mapping[str, str]) -> str:
-    found = []
-    if partitions != topic.partitions:
-        found.append(
-            f"has {partitions} partitions and is declared with {topic.partitions}; keys would go to other tasks, "
-            "so move to new topics instead of adding partitions"
-        )
-    found += [
-        f"has {key}={config.get(key)} and is declared with {value}; set it with kafka-configs, or change the declaration"
-        for key, value in topic.config.items()
-        if config.get(key) != value
-    ]
-    return "; ".join(found)
 
 
 _SETTLING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}

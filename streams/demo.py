@@ -7,8 +7,9 @@ import shutil
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +29,11 @@ from streams.context import update_context
 from streams.demo_result import NotRunError, Result
 from streams.demo_run import Run
 from streams.demo_workers import logs_folder, said_by
-from streams.errors import TallyError
+from streams.errors import RefusedError, TallyError
 from streams.home_broker import broker_up
 from streams.kafka_runtime import KAFKA_VERSION
 from streams.local_broker import answers
+from streams.own_cluster import announcement, check_allowed, cluster_id_of, remove
 from streams.settings import Settings, load_settings
 
 PREFIX = "demo-"
@@ -43,17 +45,22 @@ CLUSTER_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What is asked for. ``events_per_s`` paces the first part; None lets it take 8 s."""
+    """What is asked for. ``events_per_s`` paces the first part; None lets it take 8 s. ``keep``: see ``own_cluster.py``."""
 
     orders: int
     seed: int
     workers: int
     kill: bool
     events_per_s: float | None = None
+    keep: bool = False
 
 
 def run_demo(options: DemoOptions, console: Console) -> Result:
-    """Run everything; what is in the way of a verdict becomes the result's reason. Nothing is left running but the broker."""
+    """Run everything; what is in the way of a verdict becomes the result's reason. Nothing is left running but the broker.
+
+    Raises:
+        RefusedError: the cluster is somebody's, and nobody allowed it; nothing was made there.
+    """
     result = Result(options.orders, options.seed, options.workers, options.kill)
     began_s = time.monotonic()
     try:
@@ -61,6 +68,8 @@ def run_demo(options: DemoOptions, console: Console) -> Result:
             _run(options, console, result)
     except KeyboardInterrupt:
         result.not_run = "ended by hand before the end"
+    except RefusedError:
+        raise
     except (TallyError, ReadError, PublishError) as error:
         result.not_run = str(error)
     except KafkaException as error:
@@ -71,11 +80,13 @@ def run_demo(options: DemoOptions, console: Console) -> Result:
 
 def _run(options: DemoOptions, console: Console, result: Result) -> None:
     own = Settings()  # the environment alone: what the context says is the local broker's
-    given = load_settings()
-    with _only_demo(given):
-        settings = _cluster(given, console, result, is_local=not own.bootstrap_servers)
+    given, is_local = load_settings(), not own.bootstrap_servers
+    with _only_demo(given), ExitStack() as afterwards:
+        settings = _local(given, console, result) if is_local else _somebodys(given, console, result, keep=options.keep)
+        if not (is_local or options.keep):
+            afterwards.callback(_remove, settings, result)
         with _phase(result, "topics"):
-            _topics(settings, console, is_local=not own.bootstrap_servers)
+            _topics(settings, console, is_local=is_local)
         run = Run(settings, options.workers, kill=options.kill, console=console, result=result)
         with run:
             with _phase(result, "plan"):
@@ -88,24 +99,61 @@ def _run(options: DemoOptions, console: Console, result: Result) -> None:
                 result.verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth)
 
 
-def _cluster(given: Settings, console: Console, result: Result, *, is_local: bool) -> Settings:
-    """Give the settings of this run: the cluster, started if it is the local one, and a fresh prefix."""
-    prefix = f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}."
-    servers = given.bootstrap_servers
-    tail = f"{_tally()} tail revenue-by-merchant-1m --limit 5"
+def _local(given: Settings, console: Console, result: Result) -> Settings:
+    """Start the local broker, and give the settings of this run, with a fresh prefix."""
     with _phase(result, "broker"):
-        if is_local:
-            console.print("Kafka: starting the local broker (the first time its jars are downloaded) ...", soft_wrap=True)
-            status, started = broker_up(given)
-            servers, result.kafka = status.bootstrap_servers, status.kafka_version or KAFKA_VERSION
-            console.print(f"Kafka: {result.kafka} at {servers}, {'started' if started else 'was already up'}", soft_wrap=True)
-        else:
-            # The context is the local broker's: what a demo leaves elsewhere is named by option.
-            tail += f" --prefix {prefix}"
-            if not answers(given.cluster, CLUSTER_TIMEOUT_S):
-                raise NotRunError(f"the cluster at {servers} does not answer: check KAFKA_BOOTSTRAP_SERVERS, or unset it")
-            console.print(f"Kafka: {servers}, as KAFKA_BOOTSTRAP_SERVERS says; no local broker is started", soft_wrap=True)
-    result.prefix, result.bootstrap_servers, result.tail_command = prefix, servers, tail
+        console.print("Kafka: starting the local broker (the first time its jars are downloaded) ...", soft_wrap=True)
+        status, started = broker_up(given)
+        result.kafka = status.kafka_version or KAFKA_VERSION
+        up = "started" if started else "was already up"
+        console.print(f"Kafka: {result.kafka} at {status.bootstrap_servers}, {up}", soft_wrap=True)
+    result.tail_command = _tail()
+    return _named(given, result, status.bootstrap_servers, f"{_fresh_prefix()}.")
+
+
+def _somebodys(given: Settings, console: Console, result: Result, *, keep: bool) -> Settings:
+    """Say what will be made on the cluster that was named, and give the settings of this run if it is allowed.
+
+    Raises:
+        RefusedError: it is not; nothing was made.
+    """
+    servers = given.bootstrap_servers
+    # Others may begin a demo there in the same second.
+    settings = _named(given, result, servers, f"{_fresh_prefix()}-{uuid.uuid4().hex[:6]}.")
+    with _phase(result, "broker"):
+        if not answers(given.cluster, CLUSTER_TIMEOUT_S):
+            raise NotRunError(f"the cluster at {servers} does not answer: check KAFKA_BOOTSTRAP_SERVERS, or unset it")
+        cluster_id = cluster_id_of(admin_client(settings))
+    for sentence in announcement(cluster_id, servers, settings.prefix, settings.group_id, keep=keep):
+        console.print(sentence, soft_wrap=True)
+    check_allowed(cluster_id, given.allow_cluster)
+    if keep:
+        # The context is the local broker's: what a demo leaves elsewhere is named by option.
+        result.tail_command = f"{_tail()} --prefix {settings.prefix}"
+    return settings
+
+
+def _remove(settings: Settings, result: Result) -> None:
+    """Take away what this run made on somebody's cluster; what is left is said with the verdict."""
+    try:
+        with _phase(result, "remove"):
+            names = remove(admin_client(settings), settings.prefix, [settings.group_id])
+    except TallyError as error:
+        result.remarks.append(f"NOT REMOVED, prefix {settings.prefix}: {error}")
+    else:
+        result.remarks.append(f"{len(names)} topics and the group {settings.group_id} removed")
+
+
+def _fresh_prefix() -> str:
+    return f"{PREFIX}{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def _tail() -> str:
+    return f"{_tally()} tail revenue-by-merchant-1m --limit 5"
+
+
+def _named(given: Settings, result: Result, servers: str, prefix: str) -> Settings:
+    result.prefix, result.bootstrap_servers = prefix, servers
     return given.model_copy(update={"bootstrap_servers": servers, "prefix": prefix})
 
 

@@ -77,9 +77,11 @@ class Result:
         """Give what the demo ends with: the verdict, the rows that are wrong, the kill, what to do next."""
         segments = [*(kill.sentence() for kill in self.kills), *self.remarks]
         if self.word == "NOT RUN":
-            return f"NOT RUN: {self.why_not()}"
+            left = [remark for remark in self.remarks if remark.startswith("NOT REMOVED")]
+            return " | ".join([f"NOT RUN: {self.why_not()}", *left])
         assert self.verdict is not None  # noqa: S101 - the other words come from one
-        last = " | ".join([self.verdict.summary(), *segments, f"next: {self.tail_command}"])
+        following = [f"next: {self.tail_command}"] if self.tail_command else []  # nothing to look at when all is removed
+        last = " | ".join([self.verdict.summary(), *segments, *following])
         return "\n".join([last, *self.verdict.sentences()])
 
     def as_json(self) -> dict[str, Any]:

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("KAFKA_CONFIG_FILE", "TALLY_CLIENT_CONFIG_FILE"),
         description="properties file for every Kafka client: TLS, login; what Tally must own is refused",
     )
+    allow_cluster: str = Field(
+        default="", description="id of the one cluster of yours on which the demo and the tests may make topics and groups"
+    )
     schema_registry_url: str = Field(
         default="",
         pattern=r"^(https?://[^\s,]+(,https?://[^\s,]+)*)?$",

@@ -40,17 +40,19 @@ Exit codes:
 @click.option(
     "--rate", type=click.FloatRange(1), default=None, help="Events per second of the first part (default: it takes 8 s)."
 )
-def command(orders: int, seed: int, workers: int, no_kill: bool, report: Path | None, rate: float | None) -> None:
+@click.option("--keep", is_flag=True, help="Leave topics and group on your own cluster; on the local broker they always stay.")
+def command(orders: int, seed: int, workers: int, no_kill: bool, report: Path | None, rate: float | None, keep: bool) -> None:
     """Run orders and payments through real Kafka, kill a worker, and judge every row.
 
-    A local Kafka is started unless it runs (KAFKA_BOOTSTRAP_SERVERS names another cluster) and
-    stays up for a look afterwards. The topics are made anew under a prefix of their own. At the
+    A local Kafka is started unless it runs, and stays up for a look afterwards. If KAFKA_BOOTSTRAP_SERVERS
+    names a cluster of yours, the demo says what it will make there, goes on only if TALLY_ALLOW_CLUSTER is that
+    cluster's id (else it ends with 2), and takes it away at the end. The topics are made anew under a prefix of their own. At the
     end everything committed is compared with what was sent, by code that shares nothing with the
     agents or the engine.
 
     In a terminal, k kills a worker by hand and q ends the demo.
     """
-    options = DemoOptions(orders=orders, seed=seed, workers=workers, kill=not no_kill, events_per_s=rate)
+    options = DemoOptions(orders=orders, seed=seed, workers=workers, kill=not no_kill, events_per_s=rate, keep=keep)
     result = run_demo(options, Console(highlight=False))
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)

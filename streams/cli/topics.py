@@ -1,7 +1,8 @@
-"""``tally topics``: make the declared topics, and look at them."""
+"""``tally topics``: make the declared topics, look at them, and say who needs which rights on them."""
 
 from __future__ import annotations
 
+import json
 import sys
 
 import click
@@ -9,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.topics import TOPICS
-from streams.admin import admin_client, apply_topics, list_topics
+from streams.acls import Role, commands, rights_of
+from streams.admin import admin_client, alter_topics, apply_topics, find_topics, list_topics
 from streams.settings import load_settings
+from streams.topic_plan import Durability, plan_topics, warnings
 
 WIDTH_WITHOUT_TERMINAL = 160
 """Columns of the table when its output is not a terminal: no row is cut."""
@@ -20,7 +23,7 @@ prefix_option = click.option("--prefix", help="put before every topic's name; wi
 
 @click.group()
 def command() -> None:
-    """Make and list the topics that schemas/topics.py declares.
+    """Make and list the topics that schemas/topics.py declares, and print the rights on them.
 
     \b
     Example:
@@ -29,21 +32,43 @@ def command() -> None:
 
 
 @command.command()
+@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+@click.option("--alter", is_flag=True, help="Set what differs of existing topics' configurations, too.")
+@click.option("--replication-factor", type=click.IntRange(1), help="Of new topics (default: 3, or as many as there are brokers).")
+@click.option("--min-isr", type=click.IntRange(1), help="min.insync.replicas (default: 2 for new topics, 1 below 3 replicas).")
 @prefix_option
-def apply(prefix: str | None) -> None:
-    """Make the topics that are missing; exit code 1 when one exists otherwise than declared.
+def apply(prefix: str | None, replication_factor: int | None, min_isr: int | None, *, dry_run: bool, alter: bool) -> None:
+    """Show what is missing or differs, then make the topics that are missing.
 
-    What exists is never changed.
+    What exists is never changed without --alter, and its partitions never. Exit code 1 when one stays otherwise than declared.
 
     \b
-    Example:
-      tally topics apply --prefix staging.
+    Examples:
+      tally topics apply --dry-run
+      tally topics apply --prefix staging. --replication-factor 3 --min-isr 2
+      tally topics apply --alter
     """  # noqa: D301 - as above
     settings = load_settings(prefix=prefix)
-    changes = apply_topics(admin_client(settings), TOPICS, settings.prefix)
-    for change in changes:
-        click.echo(change.sentence)
-    if any(change.action == "differs" for change in changes):
+    admin = admin_client(settings)
+    found, brokers = find_topics(admin, TOPICS, settings.prefix)
+    made = Durability.on(brokers, replication_factor, min_isr)
+    steps = plan_topics(TOPICS, settings.prefix, found, made, min_isr)
+    for step in steps:
+        click.echo(step.sentence)
+    for warning in warnings(steps, found, made, alter=alter):
+        click.echo(warning, err=True)
+    differing = [step for step in steps if step.action == "differs"]
+    if not dry_run:
+        for change in apply_topics(admin, TOPICS, settings.prefix, made):
+            if change.action == "created":
+                click.echo(change.sentence)
+        if alter:
+            alter_topics(admin, {step.name: step.alter for step in differing if step.alter})
+            for step in differing:
+                for key, value in step.alter.items():
+                    click.echo(f"{step.name}: {key} set to {value}")
+            differing = [step for step in differing if step.wrong]
+    if differing:
         sys.exit(1)
 
 
@@ -69,3 +94,44 @@ def list_command(prefix: str | None) -> None:
         table.add_row(row.name, row.kind, *numbers, row.policy, row.meaning)
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)).print(table)
+
+
+@command.command()
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="Who connects.")
+@click.option("--principal", help="Its name on the cluster (default: User:tally-ROLE).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list, an object for each right.")
+@prefix_option
+def acls(role: str, principal: str | None, as_json: bool, prefix: str | None) -> None:
+    """Print the kafka-acls.sh commands that give a role exactly the rights it needs; changes nothing.
+
+    \b
+    worker    reads inputs and changelogs, writes all else, in its group and under its transactional ids
+    producer  writes the inputs
+    reader    reads the outputs
+    operator  makes and describes topics, reads all of them, sends dead letters back to the inputs
+
+    \b
+    Examples:
+      tally topics acls --role worker
+      tally topics acls --role reader --principal User:CN=reports --prefix staging.
+      tally topics acls --role producer --json
+    """  # noqa: D301 - as above
+    settings = load_settings(prefix=prefix)
+    rights = rights_of(Role(role), settings)
+    owner = principal or f"User:tally-{role}"
+    if as_json:
+        rows = [
+            {
+                "principal": owner,
+                "resource_type": right.resource,
+                "resource_name": right.name,
+                "pattern_type": "prefixed" if right.prefixed else "literal",
+                "operation": right.operation,
+                "permission": "Allow",
+            }
+            for right in rights
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for line in commands(rights, owner):
+        click.echo(line)

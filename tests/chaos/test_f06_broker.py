@@ -18,7 +18,7 @@ from streams.local_broker import LocalBroker, answers
 from streams.settings import Settings
 from tests.support.workers import Deployment, Worker, free_port, wait_for
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.own_broker("a broker that dies and comes back")]
 
 START_MS = 1_795_000_000_000
 PREFIX = "f6."

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from confluent_kafka.admin import AdminClient
 
 from connectors.cluster import Cluster
 from streams.admin import admin_client, delete_topics
+from streams.own_cluster import cluster_id_of
 from streams.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +30,7 @@ def started(home: Path, cluster: Cluster, *arguments: str, **options: Any) -> It
     environment = clean | {
         "TALLY_HOME": str(home),
         "KAFKA_BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
+        "TALLY_ALLOW_CLUSTER": cluster_id_of(AdminClient(cluster.producer())),
         **options.pop("environment", {}),
     }
     demo = subprocess.Popen([*DEMO, *arguments], env=environment, cwd=ROOT, **options)

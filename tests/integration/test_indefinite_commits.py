@@ -20,7 +20,7 @@ from tests.support.end_txn import EndTxnProxy, Fault, proxied_broker
 from tests.support.transactions import Writer, Written
 from tests.support.workers import Deployment, wait_for
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.own_broker("a broker behind a proxy that loses answers")]
 
 
 class Proxied:

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from connectors.cluster import Cluster
 from schemas.topics import ORDERS, TOPICS
-from streams.admin import admin_client, apply_topics, delete_topics, list_topics, partition_counts
+from streams.admin import admin_client, apply_topics, delete_topics, find_topics, list_topics, partition_counts
 from streams.broker_supervisor import count_clients
+from streams.cli.topics import command as topics_command
 from streams.context import read_context, update_context
 from streams.errors import BrokerFailed, NotRunnable
 from streams.kafka_runtime import DEFINITIONS, KAFKA_VERSION, DockerRuntime, find_runtime
@@ -69,6 +71,33 @@ def test_another_partition_count_is_told_and_left_as_it_is(admin: AdminClient, p
     assert partition_counts(admin, [name]) == {name: 3}
 
 
+def test_apply_shows_its_plan_changes_nothing_unasked_and_alters_only_what_differs(
+    broker: LocalBroker, admin: AdminClient, prefix: str
+) -> None:
+    name, kept = ORDERS.named(prefix), {"retention.ms": "1000000", "segment.ms": "86400000"}
+    config = ORDERS.config | kept
+    admin.create_topics([NewTopic(name, num_partitions=12, replication_factor=1, config=config)])[name].result(30)
+    until(lambda: partition_counts(admin, [name])[name] == 12, "the topic is visible")
+
+    def apply(*options: str) -> Result:
+        environment = {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+        return CliRunner().invoke(topics_command, ["apply", "--prefix", prefix, *options], env=environment)
+
+    def configured() -> dict[str, str]:
+        found, _ = find_topics(admin, TOPICS, prefix)
+        return {key: found[name].config[key] for key in (*kept, *ORDERS.config)}
+
+    dry = apply("--dry-run", "--alter")
+    assert (dry.exit_code, dry.stdout.count("create  "), dry.stdout.count("differs ")) == (1, len(TOPICS) - 1, 1)
+    assert dry.stderr.count("warning: ") == 2
+    assert [where for where, count in partition_counts(admin, [t.named(prefix) for t in TOPICS]).items() if count] == [name]
+    assert (apply().exit_code, configured()) == (1, config)
+    assert apply("--replication-factor", "2").exit_code != 0
+    assert (apply("--alter").exit_code, configured()) == (0, ORDERS.config | {"segment.ms": "86400000"})
+    again = apply("--alter")
+    assert (again.exit_code, again.stdout.count("keep    "), len(again.stdout.splitlines())) == (0, len(TOPICS), len(TOPICS))
+
+
 def test_the_list_counts_records_and_names_what_is_missing(admin: AdminClient, broker: LocalBroker, prefix: str) -> None:
     apply_topics(admin, [ORDERS], prefix)
     producer = Producer({**broker.cluster.producer(), "partitioner": "murmur2_random"})
@@ -89,6 +118,7 @@ def test_deleting_a_prefix_leaves_the_others(admin: AdminClient, prefix: str) ->
 
 
 @pytest.mark.kafka
+@pytest.mark.own_broker("a broker that starts and stops")
 def test_a_killed_broker_comes_back_on_its_address_with_its_data(tmp_path: Path) -> None:
     with LocalBroker(tmp_path / "b", heap_mb=256) as own:
         address, pid = own.bootstrap_servers, own.pid
@@ -105,6 +135,7 @@ def test_a_killed_broker_comes_back_on_its_address_with_its_data(tmp_path: Path)
 
 
 @pytest.mark.kafka
+@pytest.mark.own_broker("a broker that starts and stops")
 def test_the_broker_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib; from streams.local_broker import LocalBroker\n"
@@ -120,6 +151,7 @@ def test_the_broker_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     until(lambda: gone(kafka) and gone(supervisor), "Kafka and its supervisor end with their owner")
 
 
+@pytest.mark.own_broker("a broker on this machine, for its process id")
 def test_clients_are_counted_while_they_are_connected(broker: LocalBroker) -> None:
     before = count_clients(broker.broker_port, broker.pid)
     with socket.create_connection(("127.0.0.1", broker.broker_port)):
@@ -129,6 +161,7 @@ def test_clients_are_counted_while_they_are_connected(broker: LocalBroker) -> No
 
 
 @pytest.mark.kafka
+@pytest.mark.own_broker("a broker that starts and stops")
 def test_a_detached_broker_ends_when_no_client_came_and_takes_its_address_out_of_the_context(tmp_path: Path) -> None:
     context = tmp_path / "context.json"
     own = LocalBroker(tmp_path / "b", heap_mb=256)
@@ -144,6 +177,7 @@ def test_a_detached_broker_ends_when_no_client_came_and_takes_its_address_out_of
 
 
 @pytest.mark.kafka
+@pytest.mark.own_broker("a broker that starts and stops")
 def test_a_broker_that_cannot_start_says_its_last_words(tmp_path: Path) -> None:
     own = LocalBroker(tmp_path / "b", heap_mb=256, extra_properties={"num.network.threads": "0"})
     with pytest.raises(BrokerFailed, match=r"num\.network\.threads"):
@@ -152,6 +186,7 @@ def test_a_broker_that_cannot_start_says_its_last_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.kafka
+@pytest.mark.own_broker("a broker that starts and stops")
 def test_up_twice_is_one_broker_and_down_ends_it(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("TALLY_", "KAFKA_"))}
     environment["TALLY_HOME"] = str(tmp_path / "home")

@@ -9,6 +9,8 @@ import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from connectors.sources.generator import plan
 from connectors.sources.publish import publish
 from streams import metrics
@@ -38,6 +40,7 @@ def values(worker: Worker, metric: Metric) -> list[float]:
     return list(samples(ask(worker, "metrics")[1], metric).values())
 
 
+@pytest.mark.own_broker("a broker that freezes")
 def test_a_worker_says_what_it_did_and_a_frozen_broker_makes_it_neither_dead_nor_unready(
     broker: LocalBroker, topics: str, tmp_path: Path
 ) -> None:

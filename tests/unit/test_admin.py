@@ -4,9 +4,10 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from schemas.topics import ORDERS, REVENUE_DELTAS, SETTLEMENT_CHANGELOG
-from streams.admin import _differences, _policy, admin_client, delete_topics
+from streams.admin import _policy, admin_client, delete_topics
 from streams.errors import NoCluster, RefusedError
 from streams.settings import Settings
+from streams.topic_plan import differences
 
 
 def test_no_cluster_is_a_sentence_that_says_what_to_do() -> None:
@@ -21,12 +22,12 @@ def test_deleting_refuses_an_empty_prefix_before_it_asks_any_cluster() -> None:
         delete_topics(AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), "")
 
 
-def test_a_topic_as_declared_has_no_differences() -> None:
-    assert _differences(ORDERS, ORDERS.partitions, {**ORDERS.config, "segment.bytes": "1"}) == ""
+def test_a_topic_as_declared_has_nodifferences() -> None:
+    assert differences(ORDERS, ORDERS.partitions, {**ORDERS.config, "segment.bytes": "1"}) == ""
 
 
 def test_every_difference_is_told_with_what_is_and_what_is_declared() -> None:
-    told = _differences(ORDERS, 24, {**ORDERS.config, "retention.ms": "1000"})
+    told = differences(ORDERS, 24, {**ORDERS.config, "retention.ms": "1000"})
     assert "has 24 partitions and is declared with 12" in told
     assert f"has retention.ms=1000 and is declared with {ORDERS.retention_ms}" in told
 
