@@ -84,7 +84,7 @@ def _run(options: DemoOptions, console: Console, result: Result) -> None:
     with _only_demo(given), ExitStack() as afterwards:
         settings = _local(given, console, result) if is_local else _somebodys(given, console, result, keep=options.keep)
         if not (is_local or options.keep):
-            afterwards.callback(_remove, settings, result)
+            afterwards.callback(_remove, settings, console, result)
         with _phase(result, "topics"):
             _topics(settings, console, is_local=is_local)
         run = Run(settings, options.workers, kill=options.kill, console=console, result=result)
@@ -133,8 +133,9 @@ def _somebodys(given: Settings, console: Console, result: Result, *, keep: bool)
     return settings
 
 
-def _remove(settings: Settings, result: Result) -> None:
+def _remove(settings: Settings, console: Console, result: Result) -> None:
     """Take away what this run made on somebody's cluster; what is left is said with the verdict."""
+    console.print("removing what was made (the membership of a worker that was killed lasts up to 45 s) ...", soft_wrap=True)
     try:
         with _phase(result, "remove"):
             names = remove(admin_client(settings), settings.prefix, [settings.group_id])

@@ -35,7 +35,8 @@ def newest_markers(
     found: dict[marker.TopicPartition, TaskMarker] = {}
     if not left:
         return found
-    reading = {"group.id": f"{group_id}-status", "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
+    reading = {"group.id": group_id, "isolation.level": "read_committed", "auto.offset.reset": "earliest"}
+    # Its group is the one whoever may ask about the deployment may see; it is never joined, and nothing is committed.
     consumer = Consumer({**cluster.consumer(), **reading, "enable.auto.commit": False, "log_level": 2})
     try:
         consumer.assign([TopicPartition(*where, max(ends[where] - TAIL_RECORDS, 0)) for where in left])

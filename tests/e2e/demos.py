@@ -15,9 +15,11 @@ import psutil
 from confluent_kafka.admin import AdminClient
 
 from connectors.cluster import Cluster
-from streams.admin import admin_client, delete_topics
-from streams.own_cluster import cluster_id_of
+from streams.admin import admin_client
+from streams.demo_workers import logs_folder
+from streams.own_cluster import cluster_id_of, groups_under, remove
 from streams.settings import Settings
+from tests.support import somebodys
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = (sys.executable, "-c", "from streams.cli import main; main()", "demo")
@@ -41,7 +43,16 @@ def started(home: Path, cluster: Cluster, *arguments: str, **options: Any) -> It
         demo.wait()
         for worker in workers_of(home):
             worker.kill()
-        delete_topics(admin_client(Settings(bootstrap_servers=cluster.bootstrap_servers)), "demo-")
+        _clear(home, cluster)
+
+
+def _clear(home: Path, cluster: Cluster) -> None:
+    """Take away what demos of this home left, and nobody else's: the cluster may be somebody's, with demos of others."""
+    settings = Settings(bootstrap_servers=cluster.bootstrap_servers, home=home)
+    admin = admin_client(settings)
+    for prefix in {f"{file.name.partition('.')[0]}." for file in logs_folder(settings).glob("demo-*.*")}:
+        # A killed worker is a member for 45 s more: the tests' own broker ends with them, so nobody waits for that there.
+        remove(admin, prefix, groups_under(admin, prefix) if somebodys.servers() else [])
 
 
 def workers_of(home: Path) -> list[psutil.Process]:

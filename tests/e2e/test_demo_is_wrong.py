@@ -24,7 +24,7 @@ KEY = row_key(ROGUE.merchant_id, ROGUE.currency, window_start_ms=MINUTE_MS)
 
 def test_one_row_of_somebody_else_makes_the_demo_say_wrong_and_end_with_1(broker: LocalBroker, tmp_path: Path) -> None:
     report_file = tmp_path / "demo.json"
-    arguments = ["--orders", "600", "--no-kill", "--report", str(report_file)]
+    arguments = ["--orders", "600", "--no-kill", "--keep", "--report", str(report_file)]
     said = ""
     with started(tmp_path / "home", broker.cluster, *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as demo:
         assert demo.stdout is not None

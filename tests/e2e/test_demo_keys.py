@@ -98,7 +98,7 @@ def last_line(demo: subprocess.Popen[bytes], terminal: Terminal) -> str:
 
 def test_k_kills_a_worker_by_hand_and_the_demo_is_still_exact(broker: LocalBroker, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with demo_in_a_terminal(home, broker, "--orders", "1500", "--no-kill") as (demo, terminal):
+    with demo_in_a_terminal(home, broker, "--orders", "1500", "--no-kill", "--keep") as (demo, terminal):
         before = terminal.attributes
         wait_for("events are carried", lambda: at_work(terminal))
         assert terminal.attributes != before, "keys would wait for Enter"
@@ -120,7 +120,7 @@ def test_k_kills_a_worker_by_hand_and_the_demo_is_still_exact(broker: LocalBroke
 
 def test_q_ends_the_demo_with_3_and_no_worker_is_left(broker: LocalBroker, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with demo_in_a_terminal(home, broker, "--orders", "1500", "--no-kill") as (demo, terminal):
+    with demo_in_a_terminal(home, broker, "--orders", "1500", "--no-kill", "--keep") as (demo, terminal):
         before = terminal.attributes
         wait_for("events are carried", lambda: at_work(terminal))
         assert len(workers_of(home)) == 2

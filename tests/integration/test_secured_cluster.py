@@ -16,10 +16,14 @@ from connectors.judge import judge
 from connectors.reader import ReadError, read_topic
 from connectors.sources.generator import plan
 from connectors.sources.publish import publish
-from schemas.topics import ORDERS, TOPICS
+from schemas.topics import ORDERS, SETTLEMENT_CHANGELOG, TOPICS
 from streams.acls import Right, Role
+from streams.admin import admin_client
 from streams.cli import topics
 from streams.errors import MissingRightsError
+from streams.fleet import find_members
+from streams.inbox.desk import Desk
+from streams.newest_markers import newest_markers
 from streams.preflight import check_rights
 from streams.settings import Settings, load_settings
 from streams.topology import TOPOLOGY
@@ -96,7 +100,11 @@ def test_the_whole_job_runs_with_exactly_the_rights_that_are_printed(
     rows = list(read_topic(doors[Role.READER].cluster, f"{PREFIX}revenue-by-merchant-1m"))
     assert len({row.key for row in rows}) == verdict.revenue.expected_count
     assert judge(doors[Role.OPERATOR].cluster, PREFIX, f"{PREFIX}tally", truth_of(whole)).exact
+    operator = settings_of(doors[Role.OPERATOR])
     assert f"{PREFIX}orders" in tally(doors[Role.OPERATOR], "list")
+    assert newest_markers(operator.cluster, operator.group_id, [(SETTLEMENT_CHANGELOG.named(PREFIX), 0)])
+    assert find_members(admin_client(operator), operator) == []
+    assert Desk(operator, by="operator").done == {}
 
 
 def refused_to_write(door: Door, topic: str) -> list[KafkaError]:
