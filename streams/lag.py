@@ -118,6 +118,7 @@ class LagReader:
         found: dict[marker.TopicPartition, int | None] = {}
         consumer = self._consumer
         consumer.assign([TopicPartition(*where, at) for where, at in begins.items()])
+        consumer.resume([TopicPartition(*where) for where in begins])  # a pause outlives the assignment in which it was made
         deadline_s = time.monotonic() + READ_S
         while len(found) < len(begins) and time.monotonic() < deadline_s:
             for message in consumer.consume(1_000, POLL_S):
