@@ -31,6 +31,7 @@ FETCH_BYTES_MIN = 1_000_000
 """librdkafka raises ``fetch.max.bytes`` to this."""
 PARTITION_FETCH_BYTES_MIN = 64 << 10
 """Of one partition in a fetch; a record that is larger comes alone."""
+QUEUE_BACK_OFF_MS = 10
 SENT_RECORD_BYTES = 400
 """Of a small record that waits to be sent: its bytes, and librdkafka's message around it."""
 
@@ -78,4 +79,6 @@ def fetch_config(share_bytes: int) -> dict[str, Any]:
         "queued.min.messages": max(share_bytes // 4 // QUEUED_RECORD_BYTES, 1),
         "fetch.max.bytes": answer_bytes,
         "max.partition.fetch.bytes": max(answer_bytes // 16, PARTITION_FETCH_BYTES_MIN),
+        # A full queue is looked at again after this; librdkafka's second would let a small budget stand still most of the time.
+        "fetch.queue.backoff.ms": QUEUE_BACK_OFF_MS,
     }

@@ -33,6 +33,7 @@ def test_the_largest_changelog_record_fits_the_producers_queue(memory_mb: int) -
 def test_what_is_fetched_ahead_stays_within_its_share(share_bytes: int) -> None:
     config = fetch_config(share_bytes)
     assert config["queued.max.messages.kbytes"] * 1024 <= share_bytes // 2
+    assert config["fetch.queue.backoff.ms"] <= 10, "a queue that was full is filled again at once"
     assert config["max.partition.fetch.bytes"] <= config["fetch.max.bytes"] <= max(share_bytes // 8, 1_000_000)
 
 
