@@ -13,6 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from streams.effects import Output
+from streams.transaction import enqueue
 
 POLL_S = 0.1
 """How long one look for an answer or a delivery report takes; it bounds how long the end of the process waits."""
@@ -44,14 +45,7 @@ class PlainSender:
         def report(error: KafkaError | None, _: Message) -> None:
             loop.call_soon_threadsafe(settle, error)
 
-        self._producer.produce(
-            output.topic,
-            output.value,
-            output.key,
-            output.partition,
-            on_delivery=report,
-            headers=output.headers,  # type: ignore[arg-type] # a header may be null
-        )
+        enqueue(self._producer, output, on_delivery=report)
         return sent
 
     def close(self) -> None:

@@ -71,6 +71,21 @@ class TransactionRefusedError(Exception):
     """The cluster refuses what an epoch writes, and will again: a topic is gone, or a right is missing."""
 
 
+def enqueue(producer: Producer, output: Output, **options: Any) -> None:
+    """Hand a record to the client, with its headers and its time; wait while the client's queue is full."""
+    if output.headers is not None:
+        options["headers"] = output.headers
+    if output.timestamp_ms:
+        options["timestamp"] = output.timestamp_ms
+    while True:
+        try:
+            producer.produce(output.topic, output.value, output.key, output.partition, **options)
+        except BufferError:
+            producer.poll(FULL_WAIT_S)  # let the client send some of it
+        else:
+            return
+
+
 class TransactionalProducer:
     """Commits epochs. A second process with the same transactional id fences this one.
 
@@ -186,27 +201,14 @@ class TransactionalProducer:
 
         try:
             for output in transaction.records:
-                self._enqueue(output)
+                enqueue(self._producer, output)
             for output in transaction.markers.values():
-                self._enqueue(output, on_delivery=on_marker)
+                enqueue(self._producer, output, on_delivery=on_marker)
         except KafkaException as error:
             if error.args[0].code() not in {KafkaError._FATAL, KafkaError._STATE}:  # noqa: SLF001 - the client's own codes
                 raise
             return error
         return None
-
-    def _enqueue(self, output: Output, **options: Any) -> None:
-        if output.headers is not None:
-            options["headers"] = output.headers
-        if output.timestamp_ms:
-            options["timestamp"] = output.timestamp_ms
-        while True:
-            try:
-                self._producer.produce(output.topic, output.value, output.key, output.partition, **options)
-            except BufferError:
-                self._producer.poll(FULL_WAIT_S)  # the queue is full: let the client send some of it
-            else:
-                return
 
     def _retry(self, step: Callable[[], Any]) -> None:
         """Run a step again while its error says that this is right, for a bounded time."""

@@ -6,9 +6,9 @@ import json
 import sys
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from streams.cli.shared import table_console
 from streams.settings import Settings, load_settings, origin_of, unit_of, variable_of, without_password
 
 EXAMPLES = """
@@ -49,5 +49,4 @@ def command(as_json: bool) -> None:
         is_amount = isinstance(row["value"], int) and row["unit"] != "port"
         value = f"{row['value']:,}" if is_amount else str(row["value"]) or "-"
         table.add_row(str(row["variable"]), value, str(row["unit"]), str(row["origin"]), str(row["meaning"]))
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)).print(table)
+    table_console(WIDTH_WITHOUT_TERMINAL).print(table)

@@ -20,7 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from schemas.documents import document_of
 from schemas.events import DeadLetterDone, Event
 from streams.cli import dlq_text
-from streams.cli.dlq_options import Inbox, act_options, cluster_options, filter_options
+from streams.cli.dlq_options import Inbox, act_options, filter_options
+from streams.cli.shared import cluster_options
 from streams.document_files import problem_lines, read_documents
 from streams.errors import RefusedError
 from streams.inbox.desk import Act, Desk, done_about

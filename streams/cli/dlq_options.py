@@ -52,16 +52,6 @@ def act_options(function: F) -> F:
     return function
 
 
-def cluster_options(function: F) -> F:
-    """Add the options that say which deployment is meant."""
-    for option in (
-        click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker."),
-        click.option("--prefix", default=None, help="Put before every topic's name; default that of the last demo."),
-    ):
-        function = option(function)
-    return function
-
-
 class Inbox:
     """The dead letters of one deployment, as the commands see them.
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from schemas.codec import Undecodable
 from schemas.documents import document_of
 from schemas.events import DeadLetterDone
+from streams.cli.shared import table_console
 from streams.cli.tail import text, time_text
 from streams.inbox.desk import Act
 from streams.inbox.filters import Summary
@@ -22,8 +22,6 @@ from streams.inbox.replay import Left, said_of
 from streams.inbox.routes import Outgoing, event_of
 from streams.printable import printable
 
-WIDTH_WITHOUT_TERMINAL = 160
-"""Columns of a table when its output is not a terminal."""
 SENTENCE_CHARACTERS_MAX = 100
 """Of a reason in a line; `show` has it whole."""
 HEX_BYTES_PER_LINE = 16
@@ -41,8 +39,7 @@ def summary_table(rows: Sequence[Summary]) -> None:
         times = (time_text(row.oldest_ms)[:19] + "Z", time_text(row.newest_ms)[:19] + "Z")
         cells = (row.topic, row.error_class, row.reason, *times, str(row.sample.address), first_line(row.sample.message))
         table.add_row(f"{row.count:,}", *(Text(printable(cell)) for cell in cells))  # not markup: it comes from outside
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)).print(table)
+    table_console().print(table)
 
 
 def summary_json(row: Summary) -> str:

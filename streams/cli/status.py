@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.admin import admin_client, partition_counts
+from streams.cli.shared import cluster_options, table_console
 from streams.cli.tail import time_text
 from streams.errors import ClusterError, MissingTopic
 from streams.fleet import committed_offsets, find_workers
@@ -29,8 +30,6 @@ from streams.topology import TOPOLOGY
 
 WATCH_S = 2.0
 """Between two looks."""
-WIDTH_WITHOUT_TERMINAL = 160
-"""Columns of the tables when the output is not a terminal: no row is cut."""
 
 
 class Looker:
@@ -79,8 +78,7 @@ class Looker:
 @click.command(name="status")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; names end with their units.")
 @click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
-@click.option("--prefix", default=None, help="Put before every topic's name; default that of the last demo.")
-@click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
+@cluster_options
 def command(*, as_json: bool, watch: bool, prefix: str | None, bootstrap_servers: str | None) -> None:
     """Show workers and tasks, how far behind they are, and what is in the way.
 
@@ -98,9 +96,7 @@ def command(*, as_json: bool, watch: bool, prefix: str | None, bootstrap_servers
       tally status --json | jq '.tasks[] | select(.state != "running")'
     """  # noqa: D301 - \b is click's word for "keep these lines"
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+    console = table_console()
     problems: list[str] = []
     try:
         with Looker(settings) as looker:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from streams.admin import admin_client
+from streams.cli.shared import cluster_options, table_console
 from streams.errors import AnswerError
 from streams.fleet import Worker, ask_page, find_workers, owner_of
 from streams.printable import printable
@@ -28,7 +28,6 @@ Examples:
   tally tasks resume settlement/7 --probe 200  process 200 records whatever becomes of them, then judge again
   tally tasks pause settlement/7 --because "the shop sends nonsense"
 """
-WIDTH_WITHOUT_TERMINAL = 160
 SILENT = "no answer"
 NOBODYS = "no owner"
 """States of tasks of which no page tells."""
@@ -44,8 +43,7 @@ def command() -> None:
 
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@click.option("--prefix", default=None, help="Of the deployment; default that of the last demo.")
-@click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
+@cluster_options
 def list_command(as_json: bool, prefix: str | None, bootstrap_servers: str | None) -> None:
     """Show every task: who owns it, its state, and why it rests.
 
@@ -60,8 +58,7 @@ def list_command(as_json: bool, prefix: str | None, bootstrap_servers: str | Non
         table = Table("task", "owner", "state", "why", box=None, pad_edge=False)
         for row in rows:
             table.add_row(*(Text(printable(row[name])) for name in ("task", "owner", "state", "reason")))
-        console = Console()
-        (console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)).print(table)
+        table_console().print(table)
     sys.exit(1 if any(row["state"] in {"paused", "stopped", NOBODYS} for row in rows) else 0)
 
 
@@ -72,8 +69,7 @@ def list_command(as_json: bool, prefix: str | None, bootstrap_servers: str | Non
     help="Process N records whatever becomes of them (what dies is buried), then judge the task by these.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
-@click.option("--prefix", default=None, help="Of the deployment; default that of the last demo.")
-@click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
+@cluster_options
 def resume(task: str, probe: int | None, as_json: bool, prefix: str | None, bootstrap_servers: str | None) -> None:
     """Let TASK, such as settlement/7, go on from where it was paused; a stopped one is restored and judged again."""
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
@@ -84,8 +80,7 @@ def resume(task: str, probe: int | None, as_json: bool, prefix: str | None, boot
 @click.argument("task")
 @click.option("--because", required=True, metavar="TEXT", help="Why; whoever looks at the task reads it.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
-@click.option("--prefix", default=None, help="Of the deployment; default that of the last demo.")
-@click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
+@cluster_options
 def pause(task: str, because: str, as_json: bool, prefix: str | None, bootstrap_servers: str | None) -> None:
     """Pause TASK between two epochs; its records wait in the input, every other task goes on."""
     if not 0 < len(because.strip()) <= BECAUSE_CHARS_MAX:

@@ -6,17 +6,14 @@ import json
 import sys
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from schemas.topics import TOPICS
 from streams.acls import Role, commands, rights_of
 from streams.admin import admin_client, alter_topics, apply_topics, find_topics, list_topics
+from streams.cli.shared import table_console
 from streams.settings import load_settings
 from streams.topic_plan import Durability, plan_topics, warnings
-
-WIDTH_WITHOUT_TERMINAL = 160
-"""Columns of the table when its output is not a terminal: no row is cut."""
 
 prefix_option = click.option("--prefix", help="put before every topic's name; without it TALLY_PREFIX, or the last demo's")
 
@@ -92,8 +89,7 @@ def list_command(prefix: str | None) -> None:
     for row in list_topics(admin_client(settings), TOPICS, settings.prefix):
         numbers = ("-" if number is None else f"{number:,}" for number in (row.partitions, row.records))
         table.add_row(row.name, row.kind, *numbers, row.policy, row.meaning)
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH_WITHOUT_TERMINAL)).print(table)
+    table_console().print(table)
 
 
 @command.command()
