@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from connectors.cluster import Cluster
+from connectors.kafka_errors import passes
 from streams import marker
 from streams.aside import aside
 from streams.questions import EARLIEST, LATEST
@@ -53,7 +54,7 @@ def offsets_of(
     spec: OffsetSpec,
     isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
 ) -> dict[marker.TopicPartition, int]:
-    """Give the first or the next offset of each partition, asked once.
+    """Give the first or the next offset of each partition; a leader that is on its way, as to a new topic, is asked again.
 
     Raises:
         KafkaException: the cluster does not answer.
@@ -61,8 +62,15 @@ def offsets_of(
     asked = {TopicPartition(*where): spec for where in partitions}
     if not asked:
         return {}
-    futures = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_S)
-    return {(p.topic, p.partition): future.result().offset for p, future in futures.items()}
+    deadline_s = time.monotonic() + ANSWER_S
+    while True:
+        futures = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_S)
+        try:
+            return {(p.topic, p.partition): future.result().offset for p, future in futures.items()}
+        except KafkaException as error:
+            if not passes(error.args[0]) or time.monotonic() > deadline_s:
+                raise
+        time.sleep(POLL_S)
 
 
 class LagReader:

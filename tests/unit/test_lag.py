@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
-from typing import cast
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from streams.lag import Lag, LagReader, LagWatch
+from streams.lag import Lag, LagReader, LagWatch, offsets_of
 from streams.marker import TopicPartition
+from streams.questions import LATEST
 from streams.tasks import Task
 from tests.unit.messages import SETTLEMENT
 
@@ -96,3 +100,28 @@ def test_the_end_of_a_worker_does_not_wait_for_a_look_that_nobody_answers() -> N
 
     asyncio.run(script())
     reader.answers.set()
+
+
+class Answering:
+    """An admin client whose answers to the question for offsets are these, one after the other."""
+
+    def __init__(self, *answers: int | KafkaError) -> None:
+        self.answers = list(answers)
+
+    def list_offsets(self, asked: dict[Any, Any], **_: Any) -> dict[Any, Future[Any]]:
+        answer = self.answers.pop(0)
+        future: Future[Any] = Future()
+        if isinstance(answer, int):
+            future.set_result(SimpleNamespace(offset=answer))
+        else:
+            future.set_exception(KafkaException(answer))
+        return dict.fromkeys(asked, future)
+
+
+def test_a_leader_that_is_on_its_way_is_asked_again_and_a_refusal_is_not() -> None:
+    late = Answering(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION), KafkaError(KafkaError.LEADER_NOT_AVAILABLE), 7)
+    assert offsets_of(late, [("orders", 1)], LATEST) == {("orders", 1): 7}  # type: ignore[arg-type]
+    refusing = Answering(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), 7)
+    with pytest.raises(KafkaException):
+        offsets_of(refusing, [("orders", 1)], LATEST)  # type: ignore[arg-type]
+    assert refusing.answers == [7]
