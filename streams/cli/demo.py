@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from streams.demo import DemoOptions, run_demo
-from streams.demo_watch import WORKERS_MAX
+from streams.demo.main import DemoOptions, run_demo
+from streams.demo.watch import WORKERS_MAX
 
 EXAMPLES = """
 \b

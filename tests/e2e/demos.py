@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from connectors.cluster import Cluster
 from streams.admin import admin_client
-from streams.demo_workers import logs_folder
+from streams.demo.workers import logs_folder
 from streams.own_cluster import cluster_id_of, groups_under, remove
 from streams.settings import Settings
 from tests.support import somebodys

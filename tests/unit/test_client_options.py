@@ -161,7 +161,7 @@ def test_what_tally_sets_cannot_be_set_in_the_file_too() -> None:
     clients = [
         *(
             ROOT / "streams" / f"{name}.py"
-            for name in ("group", "transaction", "engine", "restore", "questions", "admin", "demo_watch")
+            for name in ("group", "transaction", "engine", "restore", "questions", "admin", "demo/watch")
         ),
         *(ROOT / "connectors" / name for name in ("reader.py", "sources/publish.py")),
     ]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from streams.demo_kill import OVERDUE_S, Evidence, Kill, evidence_in, signal_is_due
+from streams.demo.kill import OVERDUE_S, Evidence, Kill, evidence_in, signal_is_due
 
 ORDERS_6, PAYMENTS_6, DELTAS_6, ORDERS_7 = ("d.orders", 6), ("d.payments", 6), ("d.revenue-deltas", 6), ("d.orders", 7)
 TASKS = {"settlement/6": (ORDERS_6, PAYMENTS_6), "revenue/6": (DELTAS_6,), "settlement/7": (ORDERS_7,)}

@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 
 from connectors.verdict import Outcomes, Problem, Rows, Verdict
-from streams.demo_kill import Evidence, Kill
-from streams.demo_result import Result
+from streams.demo.kill import Evidence, Kill
+from streams.demo.result import Result
 
 OUTCOMES = Outcomes(61_204, 60_540, 604, 60)
 EXACT = Verdict(Rows(812, 812), Rows(20_000, 20_000), OUTCOMES, OUTCOMES, ())

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from connectors.sources.generator import Sent, plan
-from streams.demo_send import PACED_RATIO, SLOW_RATIO_MAX, Sender
+from streams.demo.send import PACED_RATIO, SLOW_RATIO_MAX, Sender
 
 RECORDS = plan(40, 7, 1_795_000_000_000).sent
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.demo_state import SILENT_AFTER_S, Rate, RunState, TaskSample, WorkerSample, sample_of
+from streams.demo.state import SILENT_AFTER_S, Rate, RunState, TaskSample, WorkerSample, sample_of
 
 INPUTS = ("d.orders", "d.payments")
 

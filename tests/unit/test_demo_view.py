@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from streams.demo_kill import Kill
-from streams.demo_state import RunState, TaskSample, WorkerSample
-from streams.demo_view import Screen, draw, line, money_rows, screen_of
+from streams.demo.kill import Kill
+from streams.demo.state import RunState, TaskSample, WorkerSample
+from streams.demo.view import Screen, draw, line, money_rows, screen_of
 
 
 def busy(workers: int, *, keys: bool = True) -> Screen:

@@ -17,14 +17,14 @@ from rich.live import Live
 from connectors.sources.generator import Sent
 from connectors.sources.publish import Publisher
 from schemas.topics import ORDERS, PARTITIONS, PAYMENTS
-from streams.demo_keys import Keys
-from streams.demo_kill import EPOCHS_BEFORE_KILL, Kill, evidence_in, signal_is_due
-from streams.demo_result import NotRunError, Result
-from streams.demo_send import Sender
-from streams.demo_state import RunState, TopicPartition
-from streams.demo_view import Screen, draw, line, screen_of
-from streams.demo_watch import LagSeen, OffsetsSeen, StatusSeen, Watch, deltas_behind
-from streams.demo_workers import Fleet, Running, logs_folder, said_by
+from streams.demo.keys import Keys
+from streams.demo.kill import EPOCHS_BEFORE_KILL, Kill, evidence_in, signal_is_due
+from streams.demo.result import NotRunError, Result
+from streams.demo.send import Sender
+from streams.demo.state import RunState, TopicPartition
+from streams.demo.view import Screen, draw, line, screen_of
+from streams.demo.watch import LagSeen, OffsetsSeen, StatusSeen, Watch, deltas_behind
+from streams.demo.workers import Fleet, Running, logs_folder, said_by
 from streams.settings import Settings
 from streams.topology import TOPOLOGY
 

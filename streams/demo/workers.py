@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from streams.demo_kill import EPOCHS_BEFORE_KILL
+from streams.demo.kill import EPOCHS_BEFORE_KILL
 from streams.errors import ClusterError
 from streams.settings import Settings
 

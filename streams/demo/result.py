@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import confluent_kafka
 
 from connectors.verdict import Verdict
-from streams.demo_kill import Kill
+from streams.demo.kill import Kill
 from streams.errors import TallyError
 
 EXIT_CODES = {"EXACT": 0, "WRONG": 1, "NOT RUN": 3}

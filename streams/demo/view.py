@@ -13,8 +13,8 @@ from rich.text import Text
 from schemas.currencies import money
 from schemas.events import MEASURES
 from schemas.topics import ORDERS, PAYMENTS
-from streams.demo_kill import Kill
-from streams.demo_state import RunState
+from streams.demo.kill import Kill
+from streams.demo.state import RunState
 from streams.task_names import tasks_text
 
 FIXED_LINES = 12

@@ -26,9 +26,9 @@ from connectors.sources.publish import PublishError
 from schemas.topics import TOPICS
 from streams.admin import admin_client, apply_topics, delete_topics
 from streams.context import update_context
-from streams.demo_result import NotRunError, Result
-from streams.demo_run import Run
-from streams.demo_workers import logs_folder, said_by
+from streams.demo.result import NotRunError, Result
+from streams.demo.run import Run
+from streams.demo.workers import logs_folder, said_by
 from streams.errors import RefusedError, TallyError
 from streams.home_broker import broker_up
 from streams.kafka_runtime import KAFKA_VERSION

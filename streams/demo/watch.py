@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from connectors.cluster import Cluster
 from connectors.reader import end_offsets, read_topic
 from schemas.topics import ORDERS, PAYMENTS, REVENUE_DELTAS
-from streams.demo_state import TopicPartition as TopicAndPartition
-from streams.demo_state import WorkerSample, sample_of
+from streams.demo.state import TopicPartition as TopicAndPartition
+from streams.demo.state import WorkerSample, sample_of
 from streams.errors import ClusterError
 from streams.settings import Settings
 from streams.topology import TOPOLOGY

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from streams.demo_state import TopicPartition
+from streams.demo.state import TopicPartition
 
 EPOCHS_BEFORE_KILL = 10
 """By then the worker has state, committed epochs and a place in the group to lose."""

@@ -1,0 +1,1 @@
+"""The demo: the main job on real Kafka, with a worker killed half-way. Behind ``tally demo``."""
