@@ -24,6 +24,7 @@ from connectors.kafka_errors import passes
 from streams import marker
 from streams.errors import ClusterError
 from streams.settings import Settings
+from streams.task_names import tasks_in
 from streams.topology import TOPOLOGY, Topology
 
 PAGE_TIMEOUT_S = 2.0
@@ -163,9 +164,8 @@ def tasks_of(partitions: Iterable[marker.TopicPartition], prefix: str, topology:
     """Give the names of the tasks of which all inputs are among the partitions, stage by stage."""
     owned = set(partitions)
     return [
-        f"{stage.name}/{partition}"
-        for stage in topology
-        for partition in range(stage.changelog.partitions)
+        name
+        for name, stage, partition in tasks_in(topology)
         if all((topic.named(prefix), partition) in owned for topic in stage.reads)
     ]
 

@@ -12,7 +12,7 @@ from schemas.events import TaskMarker
 from streams import marker
 from streams.fleet import Worker, owner_of, tasks_of
 from streams.lag import Lag
-from streams.task_names import tasks_text
+from streams.task_names import NamedTask, tasks_in, tasks_text
 from streams.topology import Stage, Topology
 
 UNOWNED = "unowned"
@@ -121,9 +121,7 @@ def overview(
 ) -> Overview:
     """Put together what pages and cluster say; ``lags`` are by input, ``markers`` by changelog, of tasks without a page."""
     tasks = tuple(
-        _task(stage, partition, prefix, owner_of(f"{stage.name}/{partition}", workers, prefix, topology), lags, markers, at_ms)
-        for stage in topology
-        for partition in range(stage.changelog.partitions)
+        _task(task, prefix, owner_of(task.name, workers, prefix, topology), lags, markers, at_ms) for task in tasks_in(topology)
     )
     partitions_count = max(topic.partitions for stage in topology for topic in stage.reads)
     return Overview(group, at_ms, partitions_count, tuple(_worker(each, prefix, topology) for each in workers), tasks)
@@ -132,12 +130,7 @@ def overview(
 def without_page(topology: Topology, prefix: str, workers: Sequence[Worker]) -> list[marker.TopicPartition]:
     """Give the changelogs of the tasks that no page tells of."""
     told = {name for worker in workers for name in worker.tasks}
-    return [
-        (stage.changelog.named(prefix), partition)
-        for stage in topology
-        for partition in range(stage.changelog.partitions)
-        if f"{stage.name}/{partition}" not in told
-    ]
+    return [(stage.changelog.named(prefix), partition) for name, stage, partition in tasks_in(topology) if name not in told]
 
 
 def _worker(worker: Worker, prefix: str, topology: Topology) -> WorkerRow:
@@ -157,15 +150,14 @@ def _worker(worker: Worker, prefix: str, topology: Topology) -> WorkerRow:
 
 
 def _task(
-    stage: Stage,
-    partition: int,
+    task: NamedTask,
     prefix: str,
     owner: Worker | None,
     lags: Mapping[marker.TopicPartition, Lag],
     markers: Mapping[marker.TopicPartition, TaskMarker],
     at_ms: int,
 ) -> TaskRow:
-    name = f"{stage.name}/{partition}"
+    name, stage, partition = task
     page = owner.tasks.get(name, {}) if owner else {}
     newest = markers.get((stage.changelog.named(prefix), partition))
     state, reason = _state(page, owner, newest)

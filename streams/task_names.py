@@ -1,8 +1,28 @@
-"""Names of many tasks in a few words. Pure."""
+"""Names of tasks: of all that a topology has, and of many in a few words. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
+
+from streams.topology import Stage, Topology
+
+
+class NamedTask(NamedTuple):
+    """A task as the topology has it, whoever owns it."""
+
+    name: str
+    stage: Stage
+    partition: int
+
+
+def tasks_in(topology: Topology) -> list[NamedTask]:
+    """Give every task, ``settlement/0`` first, stage by stage."""
+    return [
+        NamedTask(f"{stage.name}/{partition}", stage, partition)
+        for stage in topology
+        for partition in range(stage.changelog.partitions)
+    ]
 
 
 def tasks_text(tasks: Iterable[tuple[str, str]]) -> str:

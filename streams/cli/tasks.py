@@ -17,6 +17,7 @@ from streams.errors import AnswerError
 from streams.fleet import Worker, ask_page, find_workers, owner_of
 from streams.printable import printable
 from streams.settings import Settings, load_cluster_settings
+from streams.task_names import tasks_in
 from streams.task_pages import BECAUSE_CHARS_MAX, PROBE_RECORDS_MAX
 from streams.topology import TOPOLOGY
 
@@ -92,7 +93,7 @@ def pause(task: str, because: str, as_json: bool, prefix: str | None, bootstrap_
 def rows_of(workers: Sequence[Worker], prefix: str) -> list[dict[str, str]]:
     """Give task, owner, state and reason of every task of the topology, stage by stage. Pure."""
     rows = []
-    for name in all_tasks():
+    for name in (task.name for task in tasks_in(TOPOLOGY)):
         owner = owner_of(name, workers, prefix)
         told = owner.tasks.get(name, {}) if owner else {}
         state = str(told.get("state") or (SILENT if owner else NOBODYS))
@@ -105,11 +106,6 @@ def rows_of(workers: Sequence[Worker], prefix: str) -> list[dict[str, str]]:
     return rows
 
 
-def all_tasks() -> list[str]:
-    """Give the names of all tasks of the topology."""
-    return [f"{stage.name}/{partition}" for stage in TOPOLOGY for partition in range(stage.changelog.partitions)]
-
-
 def _ask(settings: Settings, task: str, what: str, document: dict[str, Any], *, as_json: bool) -> None:
     """Ask the owner's page and say what became of it.
 
@@ -117,7 +113,7 @@ def _ask(settings: Settings, task: str, what: str, document: dict[str, Any], *, 
         click.BadParameter: there is no such task.
         AnswerError: nobody owns it, its owner's page does not answer, or it could not be done.
     """
-    if task not in all_tasks():
+    if task not in (known.name for known in tasks_in(TOPOLOGY)):
         raise click.BadParameter(f"{task!r} is no task; they are called {_examples()}", param_hint="TASK")
     workers = find_workers(admin_client(settings), settings)
     owner = owner_of(task, workers, settings.prefix)

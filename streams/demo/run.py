@@ -16,7 +16,7 @@ from rich.live import Live
 
 from connectors.sources.generator import Sent
 from connectors.sources.publish import Publisher
-from schemas.topics import ORDERS, PARTITIONS, PAYMENTS
+from schemas.topics import ORDERS, PAYMENTS
 from streams.demo.keys import Keys
 from streams.demo.kill import EPOCHS_BEFORE_KILL, Kill, evidence_in, signal_is_due
 from streams.demo.result import NotRunError, Result
@@ -26,6 +26,7 @@ from streams.demo.view import Screen, draw, line, screen_of
 from streams.demo.watch import LagSeen, OffsetsSeen, StatusSeen, Watch, deltas_behind
 from streams.demo.workers import Fleet, Running, logs_folder, said_by
 from streams.settings import Settings
+from streams.task_names import tasks_in
 from streams.topology import TOPOLOGY
 
 TURN_S = 0.05
@@ -116,7 +117,7 @@ class Run:
         return codes
 
     def _until_ready(self) -> None:
-        wanted = {f"{stage.name}/{partition}" for stage in TOPOLOGY for partition in range(PARTITIONS)}
+        wanted = {task.name for task in tasks_in(TOPOLOGY)}
         deadline_s = time.monotonic() + READY_TIMEOUT_S
         while not wanted <= self._state.tasks_running():
             if time.monotonic() > deadline_s:
