@@ -24,7 +24,7 @@ COMMANDS = {
     "check": ("streams.cli.check", "Tell which rule each event of a JSON file would break."),
     "send": ("streams.cli.send", "Send the events of a JSON file."),
     "tail": ("streams.cli.tail", "Show a topic's committed records, decoded."),
-    "tasks": ("streams.cli.tasks", "Tasks: list them, pause one, let a paused one go on."),
+    "tasks": ("streams.cli.tasks", "Tasks: pause one, let a paused one go on."),
     "dlq": ("streams.cli.dlq", "Dead letters: list, show, mend, replay, park."),
     "schemas": ("streams.cli.schemas", "The Avro schemas: check."),
     "config": ("streams.cli.config", "Show every setting, its unit and its origin."),

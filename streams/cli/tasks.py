@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from streams.admin import admin_client
-from streams.cli.shared import cluster_options, table_console
+from streams.cli.shared import cluster_options
 from streams.errors import AnswerError
-from streams.fleet import Worker, ask_page, find_workers, owner_of
+from streams.fleet import ask_page, find_workers, owner_of
 from streams.printable import printable
 from streams.settings import Settings, load_cluster_settings
 from streams.task_names import tasks_in
@@ -24,43 +20,19 @@ from streams.topology import TOPOLOGY
 EXAMPLES = """
 \b
 Examples:
-  tally tasks list
+  tally status                                 which task rests, and why
   tally tasks resume settlement/7              go on; what is wrong was mended
   tally tasks resume settlement/7 --probe 200  process 200 records whatever becomes of them, then judge again
   tally tasks pause settlement/7 --because "the shop sends nonsense"
 """
-SILENT = "no answer"
-NOBODYS = "no owner"
-"""States of tasks of which no page tells."""
 
 
 @click.group(epilog=EXAMPLES)
 def command() -> None:
-    """List tasks, pause one, or let a paused one go on.
+    """Pause a task, or let a paused one go on; `tally status` lists them.
 
     A pause is kept with the task's state: it survives restarts, and moves with the task to other workers.
     """
-
-
-@command.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@cluster_options
-def list_command(as_json: bool, prefix: str | None, bootstrap_servers: str | None) -> None:
-    """Show every task: who owns it, its state, and why it rests.
-
-    Exit code 1 when a task is paused, stopped or without an owner.
-    """
-    settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
-    rows = rows_of(find_workers(admin_client(settings), settings), settings.prefix)
-    if as_json:
-        for row in rows:
-            click.echo(json.dumps(row, ensure_ascii=False))
-    else:
-        table = Table("task", "owner", "state", "why", box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*(Text(printable(row[name])) for name in ("task", "owner", "state", "reason")))
-        table_console().print(table)
-    sys.exit(1 if any(row["state"] in {"paused", "stopped", NOBODYS} for row in rows) else 0)
 
 
 @command.command()
@@ -88,22 +60,6 @@ def pause(task: str, because: str, as_json: bool, prefix: str | None, bootstrap_
         raise click.BadParameter(f"must have 1 to {BECAUSE_CHARS_MAX:,} characters", param_hint="--because")
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     _ask(settings, task, "pause", {"because": because.strip()}, as_json=as_json)
-
-
-def rows_of(workers: Sequence[Worker], prefix: str) -> list[dict[str, str]]:
-    """Give task, owner, state and reason of every task of the topology, stage by stage. Pure."""
-    rows = []
-    for name in (task.name for task in tasks_in(TOPOLOGY)):
-        owner = owner_of(name, workers, prefix)
-        told = owner.tasks.get(name, {}) if owner else {}
-        state = str(told.get("state") or (SILENT if owner else NOBODYS))
-        rows.append({
-            "task": name,
-            "owner": owner.member.worker if owner else "",
-            "state": state,
-            "reason": str(told.get("reason") or ""),
-        })  # fmt: skip
-    return rows
 
 
 def _ask(settings: Settings, task: str, what: str, document: dict[str, Any], *, as_json: bool) -> None:

@@ -55,9 +55,11 @@ def test_f19_a_wrong_deployment_pauses_one_task_through_a_kill_and_a_restart_and
         mended = tally.start("w3")
         wait_for("it is still paused", lambda: paused_on(tally) and len(mended.tasks()) == 23)
         assert mended.task_pages()[TASK]["reason"] == said
-        listed = next(line for line in tally.command("tasks", "list", code=1).splitlines() if line.startswith(TASK))
+        seen = tally.command("status", code=1)
+        listed = next(line for line in seen.splitlines() if line.startswith(TASK))
         assert listed.split()[:3] == [TASK, "w3", "paused"]
         assert said in listed
+        assert f"problem: task {TASK} is paused: {said}\n" in seen
         told = tally.command("tasks", "resume", TASK, "--probe", "10")
         assert told == f"{TASK} goes on; after 10 records it is judged by these (w3)\n"
         wait_for("it runs, and the probe is over", lambda: mended.task_pages()[TASK]["counters"].get("applied", 0) > 10)

@@ -1,4 +1,4 @@
-"""`tally tasks`: what it lists, whom it asks, and what it says when nobody answers."""
+"""`tally tasks`: whom it asks, and what it says when nobody answers."""
 
 from __future__ import annotations
 
@@ -52,13 +52,9 @@ def page() -> Iterator[tuple[str, type[Page]]]:
     server.server_close()
 
 
-def worker(name: str, address: str, partitions: range, *, answers: bool = True, **states: tuple[str, str]) -> Worker:
+def worker(name: str, address: str, partitions: range, *, answers: bool = True) -> Worker:
     owned = tuple((topic.named(PREFIX), number) for stage in TOPOLOGY for topic in stage.reads for number in partitions)
-    told = [
-        {"task": f"{stage.name}/{number}", "state": states.get(f"{stage.name}_{number}", ("running", ""))[0],
-         "reason": states.get(f"{stage.name}_{number}", ("running", ""))[1]}
-        for stage in TOPOLOGY for number in partitions
-    ]  # fmt: skip
+    told = [{"task": f"{stage.name}/{number}", "state": "running"} for stage in TOPOLOGY for number in partitions]
     return Worker(Member(name, f"id-{name}", "127.0.0.1", address, owned), {"tasks": told} if answers else {})
 
 
@@ -120,29 +116,6 @@ def test_when_nobody_can_be_asked_the_sentence_says_what_to_do(
 def test_what_cannot_be_asked_for_is_refused_with_2(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
     result = run(monkeypatch, [worker("w1", "http://127.0.0.1:9", range(12))], *arguments)
     assert result.exit_code == 2, result.output
-
-
-def test_the_list_has_every_task_and_ends_with_1_when_one_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    all_run = [worker("w1", "http://127.0.0.1:9", range(12))]
-    result = run(monkeypatch, all_run, "list")
-    assert result.exit_code == 0
-    assert len(result.output.splitlines()) == 1 + 24
-    one_rests = [
-        worker("w1", "http://127.0.0.1:9", range(6), settlement_3=("paused", "by an operator: \x1b[31mno")),
-        worker("w2", "http://127.0.0.1:8", range(6, 12), answers=False),
-    ]
-    result = run(monkeypatch, one_rests, "list", "--json")
-    rows = {row["task"]: row for row in map(json.loads, result.output.splitlines())}
-    assert result.exit_code == 1
-    assert rows["settlement/3"] == {
-        "task": "settlement/3",
-        "owner": "w1",
-        "state": "paused",
-        "reason": "by an operator: \x1b[31mno",
-    }
-    assert rows["revenue/7"] == {"task": "revenue/7", "owner": "w2", "state": "no answer", "reason": ""}
-    assert "\x1b" not in run(monkeypatch, one_rests, "list").output
-    assert run(monkeypatch, one_rests[1:], "list").exit_code == 1, "half of the tasks have no owner"
 
 
 def test_a_page_that_is_not_there_gives_no_answer() -> None:
