@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 import click
 
-from connectors.reader import ReadError, list_topics
+from connectors.reader import list_topics
 from schemas.events import DeadLetterDone
 from schemas.topics import INPUTS
 from schemas.wire import FIXED
 from streams.cli.moments import moment_ms
+from streams.cli.shared import cluster_answers
 from streams.cli.tail import find_topic
-from streams.errors import ClusterError, RefusedError
+from streams.errors import RefusedError
 from streams.inbox.desk import Desk, read_done
 from streams.inbox.filters import Filter
 from streams.inbox.letters import DeadLetter, parse_address
@@ -62,7 +63,8 @@ class Inbox:
     def __init__(self, prefix: str | None, bootstrap_servers: str | None) -> None:
         self.settings: Settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
         self.registry = connect(self.settings)
-        counts = _answered(lambda: list_topics(self.settings.cluster))
+        with cluster_answers():
+            counts = list_topics(self.settings.cluster)
         self.mailbox = Mailbox(self.settings.cluster, self.settings.prefix, counts, self.registry)
         self.routes = Routes(self.settings.prefix, counts, FIXED if self.registry is None else self.registry.wire)
         self._there = counts
@@ -85,10 +87,8 @@ class Inbox:
 
     def letters(self, topics: list[str], wanted: Filter) -> Iterator[DeadLetter]:
         """Give the letters of topics that a filter takes."""
-        try:
+        with cluster_answers():
             yield from (letter for letter in self.mailbox.letters(topics) if wanted.takes(letter))
-        except ReadError as error:
-            raise ClusterError(str(error)) from error
 
     def letter(self, address: str) -> DeadLetter:
         """Give the letter at an address.
@@ -97,18 +97,21 @@ class Inbox:
             RefusedError: it is no address, or nothing is there.
         """
         place = parse_address(address)
-        return _answered(lambda: self.mailbox.letter(place))
+        with cluster_answers():
+            return self.mailbox.letter(place)
 
     def whole(self, letter: DeadLetter) -> DeadLetter:
         """Give the letter with what was cut from it, if its source still has that; else as it is."""
         try:
-            return _answered(lambda: self.mailbox.whole(letter))
+            with cluster_answers():
+                return self.mailbox.whole(letter)
         except RefusedError:
             return letter
 
     def done(self) -> Mapping[str, DeadLetterDone]:
         """Give what was done so far."""
-        return _answered(lambda: read_done(self.settings.cluster, self.settings.prefix))
+        with cluster_answers():
+            return read_done(self.settings.cluster, self.settings.prefix)
 
     def may_write_events(self) -> None:
         """Have ids for the events that are about to be written, where a registry gives them."""
@@ -117,14 +120,5 @@ class Inbox:
 
     def desk(self, by: str | None) -> Desk:
         """Take the inbox over, to act on it; ``by`` is noted."""
-        return _answered(lambda: Desk(self.settings, by or getpass.getuser()))
-
-
-T = TypeVar("T")
-
-
-def _answered(ask: Callable[[], T]) -> T:
-    try:
-        return ask()
-    except ReadError as error:
-        raise ClusterError(str(error)) from error
+        with cluster_answers():
+            return Desk(self.settings, by or getpass.getuser())

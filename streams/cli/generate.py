@@ -10,11 +10,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from connectors.reader import ReadError, list_topics
+from connectors.reader import list_topics
 from connectors.sources.generator import Dead, DeadOrUnmatched, Duplicate, Plan, plan
-from connectors.sources.publish import Publisher, PublishError
+from connectors.sources.publish import Publisher
 from schemas.topics import ORDERS, PAYMENTS
 from schemas.wire import FIXED
+from streams.cli.shared import cluster_answers, cluster_options
 from streams.errors import MissingTopic
 from streams.registry import connect
 from streams.settings import Settings, load_cluster_settings
@@ -46,8 +47,7 @@ def _start_ms(_: click.Context, __: click.Parameter, value: str | None) -> int:
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed and start give the same bytes.")
 @click.option("--rate", type=click.FloatRange(1), default=None, help="Events per second; without it as fast as it goes.")
 @click.option("--start", "start_ms", callback=_start_ms, default=None, help="Latest event time, ISO 8601; default now.")
-@click.option("--prefix", default=None, help="Put before the topics' names.")
-@click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
+@cluster_options
 def command(orders: int, seed: int, rate: float | None, start_ms: int, prefix: str | None, bootstrap_servers: str | None) -> None:
     """Send made-up orders and payments to the input topics.
 
@@ -55,12 +55,10 @@ def command(orders: int, seed: int, rate: float | None, start_ms: int, prefix: s
     or breaks a rule. The same seed and start send the same events again: duplicates.
     """
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
-    try:
+    with cluster_answers():
         _check_topics(settings)
         made = plan(orders, seed, start_ms)
         counts = _send(made, settings, rate)
-    except (ReadError, PublishError) as error:
-        raise click.ClickException(str(error)) from error
     click.echo(_summary(made, counts))
 
 

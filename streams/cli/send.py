@@ -10,12 +10,13 @@ from typing import BinaryIO
 import click
 from msgspec.structs import replace
 
-from connectors.reader import ReadError, list_topics
+from connectors.reader import list_topics
 from connectors.sources.deliver import Delivery, Outgoing, deliver
 from schemas.codec import PREFIXES, encode
 from schemas.events import Event
 from schemas.partitioning import partition_of
 from schemas.topics import BY_NAME, INPUTS, Kind, Topic
+from streams.cli.shared import cluster_answers, cluster_options
 from streams.cli.tail import find_topic
 from streams.document_files import Document, FileError, problem_lines, read_documents
 from streams.errors import ClusterError
@@ -39,8 +40,7 @@ Examples:
 @click.option("--now", "as_of_now", is_flag=True, help="Say that everything occurred now, whatever occurred_at says.")
 @click.option("--dry-run", is_flag=True, help="Check everything and send nothing; needs no cluster.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each event.")
-@click.option("--prefix", default=None, help="Put before the topic's name; default that of the last demo.")
-@click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
+@cluster_options
 def command(
     topic: str, file: BinaryIO, as_of_now: bool, dry_run: bool, as_json: bool, prefix: str | None, bootstrap_servers: str | None
 ) -> None:
@@ -106,10 +106,8 @@ def full_name(asked: str, settings: Settings) -> tuple[str, int]:
         MissingTopic: it is not there; a sentence with what to run.
         ClusterError: the cluster does not answer.
     """
-    try:
+    with cluster_answers():
         there = list_topics(settings.cluster)
-    except ReadError as error:
-        raise ClusterError(str(error)) from error
     name, _ = find_topic(asked, settings, there)
     return name, there[name]
 

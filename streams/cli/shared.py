@@ -1,12 +1,17 @@
-"""What several commands have in common: the options that say which deployment is meant, and where tables are printed."""
+"""What several commands have in common: which deployment is meant, how a cluster that fails is said, where tables are printed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+
+from connectors.reader import ReadError
+from connectors.sources.publish import PublishError
+from streams.errors import ClusterError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,6 +27,19 @@ def cluster_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+@contextmanager
+def cluster_answers() -> Iterator[None]:
+    """Say what the readers and senders of ``connectors`` raise as every command says it: ``tally: <sentence>``, exit code 1.
+
+    Raises:
+        ClusterError: the cluster refused, or did not answer.
+    """
+    try:
+        yield
+    except (ReadError, PublishError) as error:
+        raise ClusterError(str(error)) from error
 
 
 def table_console(width_without_terminal: int = WIDTH_WITHOUT_TERMINAL) -> Console:

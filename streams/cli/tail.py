@@ -6,6 +6,7 @@ import difflib
 import heapq
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import click
 import msgspec
 
-from connectors.reader import ReadError, ReadRecord, follow_topic, list_topics, offsets_since, read_topic
+from connectors.reader import ReadRecord, follow_topic, list_topics, offsets_since, read_topic
 from schemas import codec
 from schemas.currencies import money
 from schemas.topics import BY_NAME, MARKER_KEY, Kind, Topic
 from schemas.wire import FIXED, ID_HEADER, Wire
 from streams.cli.moments import moment_ms
+from streams.cli.shared import cluster_answers, cluster_options
 from streams.errors import MissingTopic
 from streams.printable import printable
 from streams.registry import Registry, connect
@@ -61,8 +63,7 @@ def _begin(context: click.Context, parameter: click.Parameter, value: str) -> st
 @click.option("--key", default=None, help="Only records with this key.")
 @click.option("--uncommitted", is_flag=True, help="Also what belongs to open and aborted transactions: no total counts that.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@click.option("--prefix", default=None, help="Put before the topic's name; default that of the last demo.")
-@click.option("--bootstrap-servers", default=None, help="The cluster; default the local broker.")
+@cluster_options
 def command(
     *,
     topic: str,
@@ -76,7 +77,7 @@ def command(
 ) -> None:
     """Show the committed records of TOPIC: a declared name (such as order-status) or a full one."""
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
-    try:
+    with suppress(KeyboardInterrupt), cluster_answers():
         name, declared = find_topic(topic, settings, list_topics(settings.cluster))
         records = _records(settings, name, begin, committed_only=not uncommitted)
         if key is not None:
@@ -86,10 +87,6 @@ def command(
         for record in limited(records, limit, newest=newest):
             wire = _wire(registry, record, declared)
             click.echo(json_line(record, declared, wire) if as_json else line(record, declared, wire))
-    except ReadError as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        return
 
 
 def _records(settings: Settings, name: str, begin: str | int, *, committed_only: bool) -> Iterable[ReadRecord]:
