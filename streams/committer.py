@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from streams.epoch import Prepared
 from streams.errors import ClientStuckError
 from streams.group import GroupConsumer
 from streams.kill_points import KillPoint
+from streams.store import Changes
+from streams.tasks import Task
 from streams.threads import Threads
 from streams.transaction import Committed, Outcome, TransactionalProducer, Unknown
 
@@ -48,9 +50,15 @@ class Committer:
         producer: TransactionalProducer | None = getattr(self, "_producer", None)
         return producer.age_s if producer else 0.0
 
-    async def apply(self, prepared: Prepared, committed: Committed) -> None:
-        """Write the changes of each task, and what its store stands for by them, to the task's store."""
-        await self._threads.on_kafka(lambda: self._apply(prepared, committed))
+    async def apply(self, prepared: Prepared, committed: Committed) -> Mapping[Task, Exception]:
+        """Write the changes of each task, and what its store stands for by them, to the task's store.
+
+        Gives the tasks whose stores could not follow. It is committed: whatever is raised, it must never be redone.
+        """
+        try:
+            return await self._threads.on_kafka(lambda: self._apply(prepared, committed))
+        except Exception as error:  # noqa: BLE001 - nobody knows which of them followed
+            return dict.fromkeys(prepared.changes, error)
 
     def reach(self, place: str) -> None:
         """Say where the commit is, in case that a kill point is armed there."""
@@ -65,11 +73,18 @@ class Committer:
             self.epochs_count += 1
         return outcome
 
-    def _apply(self, prepared: Prepared, committed: Committed) -> None:
-        now_ms = self._now_ms()
+    def _apply(self, prepared: Prepared, committed: Committed) -> dict[Task, Exception]:
+        failed: dict[Task, Exception] = {}
         for task, changes in prepared.changes.items():
-            assert task.changelog is not None  # noqa: S101 - stateful
-            assert task.store is not None  # noqa: S101 - running
-            assert task.identity is not None  # noqa: S101 - restored
-            offset = committed.marker_offsets[task.changelog] + 1
-            task.store.apply(changes, prepared.stands_for(task, task.identity, offset, now_ms))
+            try:
+                self._follow(task, changes, prepared, committed)
+            except Exception as error:  # noqa: BLE001 - this task's alone
+                failed[task] = error.with_traceback(None)  # its frames have handles of the store, and by them its lock
+        return failed
+
+    def _follow(self, task: Task, changes: Changes, prepared: Prepared, committed: Committed) -> None:
+        assert task.changelog is not None  # noqa: S101 - stateful
+        assert task.store is not None  # noqa: S101 - running
+        assert task.identity is not None  # noqa: S101 - restored
+        offset = committed.marker_offsets[task.changelog] + 1
+        task.store.apply(changes, prepared.stands_for(task, task.identity, offset, self._now_ms()))

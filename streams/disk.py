@@ -1,14 +1,24 @@
 """Whether the disk of the stores has room.
 
-RocksDB on a full disk stops in the middle of a write and does not come back before there is room: Kafka's thread would hang
-in it, and the worker end. So nothing is begun while there is little room left.
+RocksDB on a full disk can stop in the middle of a write and not come back before there is room: Kafka's thread would hang
+in it, and the worker end. So nothing is begun while there is little room left. Where a store misses its room all the same
+(others fill the disk, a quota is used up), it says so, and its task alone waits (``put_offs.py``).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+"""What the operating system says of a full disk, a used-up quota, a file at its limit. RocksDB's errors are texts with it."""
+
+
+def no_room(error: Exception) -> str:
+    """Say that the disk has no room, if that is what a store's error is about; empty: it is about something else."""
+    return f"the disk has no room for its store: {error}" if any(said in str(error) for said in FULL) else ""
 
 
 def free_bytes(folder: Path) -> int:

@@ -130,7 +130,7 @@ class Engine:
         settings, budget = self.settings, self.settings.budget
         check_rights(settings, self.ownership.topology, self.waits[0])
         resources = StoreResources(budget.stores_bytes, budget.write_buffer_bytes)
-        restorer = Restorer(settings, resources, _now_ms, self.waits[1], self.meter)
+        restorer = Restorer(settings, resources, self.ownership.disk, _now_ms, self.waits[1], self.meter)
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.
         group = GroupConsumer(settings)
         self.ownership.connect(group, restorer, self.waits[0])
@@ -289,11 +289,7 @@ class Engine:
         for task in prepared.positions:
             prepared.settle(task)
             self._doubts.pop(task.name, None)
-        try:
-            await self.committer.apply(prepared, committed)
-        except Exception as error:  # noqa: BLE001 - it is committed: whatever the store says, it must never be redone
-            log.warning("a store could not follow its changelog and is restored: %s", error)
-            await self._doubt(prepared.changes, str(error))
+        await self.ownership.recover(await self.committer.apply(prepared, committed))
         await self.ownership.heed(prepared.positions)
 
     async def _isolate(self, epoch: Epoch, error: Exception) -> None:

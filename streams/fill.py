@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from schemas.topics import MARKER_KEY
+from streams.disk import no_room
+from streams.marker import Later, Refuse
 from streams.store import StandsFor, StoreIdentity
 from streams.tasks import Task
 
@@ -17,13 +19,13 @@ log = logging.getLogger(__name__)
 class Fill:
     """One task on its way: collects its changelog's records and writes them to the store batch by batch.
 
-    ``position`` is the changelog offset that reading begins at; ``problem`` the sentence that the task is refused with,
-    empty while all is well.
+    ``position`` is the changelog offset that reading begins at; ``obstacle`` what keeps the task from starting,
+    None while nothing does.
     """
 
     def __init__(self, task: Task, identity: StoreIdentity, now_ms: Callable[[], int]) -> None:
         self.task = task
-        self.problem = ""
+        self.obstacle: Refuse | Later | None = None
         self.position = 0
         self._identity = identity
         self._now_ms = now_ms
@@ -34,14 +36,17 @@ class Fill:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Make what is raised inside this task's problem and nobody else's."""
+        """Make what is raised inside this task's obstacle and nobody else's."""
         try:
             yield
         except Exception as error:
             if is_held(error):
                 raise
+            if full := no_room(error):
+                self.obstacle = Later(full)
+                return
             log.exception("task %s cannot be restored", self.task.name, extra={"task": self.task.name})
-            self.problem = f"its store cannot be restored: {type(error).__name__}: {error}"
+            self.obstacle = Refuse(f"its store cannot be restored: {type(error).__name__}: {error}")
 
     def add(self, message: Any) -> None:
         """Take one changelog record."""
@@ -53,7 +58,7 @@ class Fill:
         elif key == MARKER_KEY:
             self._marker = value
         else:
-            self.problem = (
+            self.obstacle = Refuse(
                 f"its changelog has a record at offset {message.offset()} with the key {key!r}, which is of no table of the "
                 "stage: another version or somebody else writes to it"
             )
@@ -62,7 +67,7 @@ class Fill:
 
     def write(self, end: int | None) -> None:
         """Write what was collected; ``end`` is the changelog's end once it is reached."""
-        if self.problem or (self._next is None and end is None):
+        if self.obstacle or (self._next is None and end is None):
             return
         store = self.task.store
         assert store is not None  # noqa: S101 - opened before
@@ -78,4 +83,4 @@ class Fill:
 
 def is_held(error: Exception) -> bool:
     """Tell whether another process has the store open: then this worker is the one that must not run."""
-    return "lock hold" in str(error) or "No locks available" in str(error)
+    return any(said in str(error) for said in ("lock hold", "No locks available", "While lock file"))

@@ -28,6 +28,13 @@ class Refuse:
     reason: str
 
 
+@dataclass(frozen=True)
+class Later:
+    """The task cannot start now, for something that passes by itself; ``reason`` is a sentence."""
+
+    reason: str
+
+
 def make_marker(
     epoch: int,
     worker: str,

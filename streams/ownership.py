@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -10,10 +11,11 @@ from queue import SimpleQueue
 
 from schemas.topics import BY_NAME
 from streams import marker
-from streams.disk import Disk
+from streams.disk import Disk, no_room
 from streams.errors import ClientStuckError, CoPartitionError
 from streams.group import GroupConsumer, Polled
 from streams.health import Readiness
+from streams.put_offs import PutOffs
 from streams.restore import Restored, Restorer, close_store
 from streams.tasks import Task, Tasks, TaskState
 from streams.threads import Threads
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 LEAVE_S = 3.0
 """For the group to be left; with the 4 s for the last epoch a worker ends within its 10 s, also when the cluster is away."""
+CLOSE_S = 3.0
+"""For one store to be closed, which takes milliseconds where there is room."""
 
 Announce = Callable[[set[marker.TopicPartition]], Awaitable[None]]
 
@@ -45,9 +49,10 @@ class Ownership:
         self.topology = topology
         self._prefix = prefix
         self._threads = threads
-        self._disk = disk or Disk(Path(), 0)
+        self.disk = disk or Disk(Path(), 0)
         self._done: SimpleQueue[Restored | BaseException] = SimpleQueue()  # from the stores' thread
         self._not_ready: list[Restored] = []
+        self._put_offs = PutOffs()
         self._group: GroupConsumer
         self._restorer: Restorer
         self._waiting: Waiting
@@ -84,6 +89,7 @@ class Ownership:
         if polled.changes:
             await announce(set(self.tasks.owned))
         await self._start_restored()
+        self._restore_what_is_due()
         self.readiness.look(list(self.tasks), time.monotonic())
 
     async def stop(self, task: Task, reason: str) -> None:
@@ -116,18 +122,22 @@ class Ownership:
 
     async def doubt(self, tasks: Iterable[Task]) -> None:
         """Restore tasks whose last transaction nobody knows of: the changelog and the committed offsets do."""
-        renewed = []
-        for task in [task for task in tasks if self.tasks.is_current(task)]:
-            renewed.append(self.tasks.renew(task))
-            self._drop(task)
-            self._close_later(task)
-        inputs = [where for task in renewed for where in task.inputs]
-        await self._threads.on_kafka(lambda: self._group.pause(inputs))
-        self._restore(renewed)
+        self._restore(await self._renew(tasks))
+
+    async def recover(self, failed: Mapping[Task, Exception]) -> None:
+        """Restore tasks whose stores could not take what was committed; where the disk is full, after a while."""
+        full = {task: reason for task, error in failed.items() if (reason := no_room(error))}
+        others = [task for task in failed if task not in full]
+        for task in others:
+            said = "the store of %s could not follow its changelog and is restored: %s"
+            log.warning(said, task.name, failed[task], extra={"task": task.name})
+        await self.doubt(others)
+        for task, reason in full.items():
+            await self._put_off(task, reason)
 
     async def look_at_disk(self) -> None:
         """Fetch nothing for as long as the disk of the stores lacks room; ``lacking`` says so, empty while there is enough."""
-        before, self.lacking = self.lacking, self._disk.lack()
+        before, self.lacking = self.lacking, self.disk.lack()
         if self.lacking and not before:
             log.error("waiting for %s", self.lacking)
             partitions = [where for task in self.tasks.running() for where in task.inputs]
@@ -153,7 +163,11 @@ class Ownership:
         except ClientStuckError:
             log.warning("the group is not left, its cluster does not answer: it will notice by the session's time-out")
         for task in list(self.tasks):
-            await self._threads.on_stores(lambda: close_store(task))  # noqa: B023 - awaited at once
+            if not await self._threads.on_stores(lambda: close_store(task), within_s=CLOSE_S):  # noqa: B023 - awaited at once
+                # RocksDB takes a second for each store that it cannot flush, at the interpreter's end too.
+                log.warning("the stores are left as they are: what they lack is restored by their next owner")
+                self._threads.stuck = True
+                break
 
     async def _pause(self, task: Task) -> None:
         await self._rest(task, TaskState.PAUSED, task.judgement.paused)
@@ -184,6 +198,8 @@ class Ownership:
                 continue  # it was stopped while it was restored
             elif isinstance(done.verdict, marker.Refuse):
                 await self.stop(done.task, done.verdict.reason)
+            elif isinstance(done.verdict, marker.Later):
+                await self._put_off(done.task, done.verdict.reason)
             elif done.task.judgement.paused:
                 done.task.next_offsets = done.verdict.offsets
                 await self._pause(done.task)
@@ -192,11 +208,26 @@ class Ownership:
             else:
                 self._not_ready.append(done)
 
+    async def _put_off(self, task: Task, reason: str) -> None:
+        """Restore a task after a while; somebody has to make room meanwhile."""
+        for renewed in await self._renew([task]):
+            wait_s = self._put_offs.put_off(renewed, time.monotonic(), random.random())
+            renewed.reason, renewed.retry_at_ms = reason, time.time_ns() // 1_000_000 + round(wait_s * 1000)
+            said = "task %s waits, the others go on; tried again in %.1f s: %s"
+            log.warning(said, task.name, wait_s, reason, extra={"task": task.name})
+
+    def _restore_what_is_due(self) -> None:
+        due = self._put_offs.due(time.monotonic())
+        due = [task for task in due if self.tasks.is_current(task) and task.state is TaskState.RESTORING]
+        for task in due:
+            task.retry_at_ms = None
+        self._restore(due)
+
     def _run(self, task: Task, offsets: dict[marker.TopicPartition, int]) -> None:
         if task.state is not TaskState.RESTORING:
             raise RuntimeError(f"task {task.name} is {task.state} and was to be started: its position would go back")
         task.next_offsets = offsets
-        task.state = TaskState.RUNNING
+        task.state, task.reason, task.retry_at_ms = TaskState.RUNNING, "", None
         if task.stage is not None:
             self.running[task.stage.name][task.partition] = task
         known = {"task": task.name, "offset": {f"{topic}/{partition}": at for (topic, partition), at in offsets.items()}}
@@ -215,16 +246,18 @@ class Ownership:
 
     def _close_later(self, task: Task) -> None:
         """Close a store outside of the poll: a revoke does bounded work only."""
+        self._threads.submit_to_stores(lambda: close_store(task))
 
-        def work() -> None:
-            try:
-                close_store(task)
-            except Exception as error:  # noqa: BLE001 - a store that is given up may be behind or broken: the changelog has it
-                log.warning(
-                    "store of %s did not close well and will be restored: %s", task.name, error, extra={"task": task.name}
-                )
-
-        self._threads.submit_to_stores(work)
+    async def _renew(self, tasks: Iterable[Task]) -> list[Task]:
+        """Give fresh tasks, to be restored, in the place of those that are still owned."""
+        renewed = []
+        for task in [task for task in tasks if self.tasks.is_current(task)]:
+            renewed.append(self.tasks.renew(task))
+            self._drop(task)
+            self._close_later(task)
+        inputs = [where for task in renewed for where in task.inputs]
+        await self._threads.on_kafka(lambda: self._group.pause(inputs))
+        return renewed
 
     def _drop(self, task: Task) -> None:
         if task.stage is not None and self.running[task.stage.name].get(task.partition) is task:

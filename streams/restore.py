@@ -28,7 +28,7 @@ from schemas.topics import TOMBSTONE_RETENTION_MS
 from streams import marker
 from streams.back_off import DISK
 from streams.budget import fetch_config
-from streams.disk import Disk
+from streams.disk import Disk, no_room
 from streams.fill import Fill, is_held
 from streams.logs import client_log
 from streams.meter import Meter
@@ -54,7 +54,7 @@ class Restored:
     """A task and whether it may start."""
 
     task: Task
-    verdict: marker.Resume | marker.Refuse
+    verdict: marker.Resume | marker.Refuse | marker.Later
 
 
 class Restorer:
@@ -67,6 +67,7 @@ class Restorer:
         self,
         settings: Settings,
         resources: StoreResources,
+        disk: Disk,
         now_ms: Callable[[], int],
         waiting: Waiting,
         meter: Meter,
@@ -76,13 +77,13 @@ class Restorer:
         self._now_ms = now_ms
         self._waiting = waiting
         self._meter = meter
-        self._disk = Disk(settings.state_folder, settings.disk_free_bytes)
+        self._disk = disk
         self._questions = Questions(settings.cluster, settings.group_id, waiting)
 
     def restore(self, tasks: Iterable[Task]) -> Iterator[Restored]:
         """Open and restore the stores of ``tasks``, each given as soon as it is done; revoked tasks are left out and closed.
 
-        A task whose changelog or store cannot be read is refused; the others go on.
+        A task whose changelog or store cannot be read is refused, one whose disk is full comes later; the others go on.
         """
         wanted = [task for task in tasks if not task.revoked.is_set()]
         if not wanted:
@@ -91,11 +92,11 @@ class Restorer:
         inputs = [where for task in wanted for where in task.inputs]
         committed = self._questions.committed_offsets(inputs)
         log_starts = self._questions.list_offsets(inputs, EARLIEST)
-        for task, problem in self._filled(wanted):
+        for task, obstacle in self._filled(wanted):
             if task.revoked.is_set():
                 close_store(task)
             else:
-                yield Restored(task, marker.Refuse(problem) if problem else self._judge(task, committed, log_starts))
+                yield Restored(task, obstacle or self._judge(task, committed, log_starts))
 
     def _judge(
         self, task: Task, committed: Mapping[marker.TopicPartition, int | None], log_starts: Mapping[marker.TopicPartition, int]
@@ -116,9 +117,9 @@ class Restorer:
         task.epoch, task.counters, task.judgement = newest.epoch, dict(newest.counters), marker.judgement_of(newest)
         return marker.judge_start(newest, found, starts)
 
-    def _filled(self, tasks: list[Task]) -> Iterator[tuple[Task, str]]:
+    def _filled(self, tasks: list[Task]) -> Iterator[tuple[Task, marker.Refuse | marker.Later | None]]:
         """Open the stores and read the changelogs into them; give each task when it is done, and what is in its way."""
-        yield from ((task, "") for task in tasks if task.changelog is None)
+        yield from ((task, None) for task in tasks if task.changelog is None)
         changelogs = {task.changelog: task for task in tasks if task.changelog is not None}
         if not changelogs:
             return
@@ -133,11 +134,11 @@ class Restorer:
             with fill.guard():
                 fill.position = self._open(task, starts[where], ends[where])
                 task.restore_left_records = max(ends[where] - fill.position, 0)
-        behind = {where for where, fill in fills.items() if not fill.problem and fill.position < ends[where]}
-        yield from ((fill.task, fill.problem) for where, fill in fills.items() if where not in behind)
+        behind = {where for where, fill in fills.items() if fill.obstacle is None and fill.position < ends[where]}
+        yield from ((fill.task, fill.obstacle) for where, fill in fills.items() if where not in behind)
         if behind:
             for where in self._read(behind, ends, fills):
-                yield fills[where].task, fills[where].problem
+                yield fills[where].task, fills[where].obstacle
         records = sum(fill.task.restored_records for fill in fills.values())
         seconds = time.monotonic() - began
         self._meter.restored(records, seconds)
@@ -174,7 +175,7 @@ class Restorer:
                     if error is None:
                         fills[where].add(message)
                     elif where in fills and not passes(error):
-                        fills[where].problem = f"its changelog cannot be read: {error.str()}"
+                        fills[where].obstacle = marker.Refuse(f"its changelog cannot be read: {error.str()}")
                     elif not passes(error):
                         raise KafkaException(error)
                 at = consumer.position([TopicPartition(*where) for where in left])
@@ -185,7 +186,8 @@ class Restorer:
                 for where in left:
                     with fills[where].guard():
                         fills[where].write(ends[where] if where in reached else None)
-                done = {where for where in left if where in reached or fills[where].problem or fills[where].task.revoked.is_set()}
+                given_up = {where for where in left if fills[where].obstacle or fills[where].task.revoked.is_set()}
+                done = reached | given_up
                 yield from done
                 left -= done
                 self._waiting.look()
@@ -210,14 +212,12 @@ class Restorer:
             stands_for = task.store.stands_for
             distrust = _distrust(stands_for, task.identity, log_start, log_end, self._now_ms())
         except Exception as error:
-            if is_held(error):
+            if is_held(error) or no_room(error):  # neither says anything against what the store has
                 raise
             distrust, stands_for = f"it cannot be opened ({error})", None
         if distrust:
             log.warning("store of %s is rebuilt from its changelog: %s", task.name, distrust, extra={"task": task.name})
-            if task.store is not None:
-                task.store.close()
-                task.store = None
+            close_store(task)
             Store.destroy(folder)
             task.store = Store(folder, tables, self._resources)
             stands_for = None
@@ -228,11 +228,16 @@ class Restorer:
         return self._settings.state_folder / task.name
 
 
-def close_store(task: Task) -> None:
-    """Close a task's store, if it has one."""
+def close_store(task: Task) -> bool:
+    """Close a task's store, if it has one; False: it could not write what it has in memory, and the changelog has it."""
     if task.store is not None:
         store, task.store = task.store, None
-        store.close()
+        try:
+            store.close()
+        except Exception as error:  # noqa: BLE001 - it is given up, and must keep no other from being closed
+            log.warning("store of %s did not close well and will be restored: %s", task.name, error, extra={"task": task.name})
+            return False
+    return True
 
 
 def _distrust(stands_for: StandsFor | None, identity: StoreIdentity, log_start: int, log_end: int, now_ms: int) -> str:

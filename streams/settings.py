@@ -27,6 +27,9 @@ from streams.errors import NoCluster, SettingsError
 KILL_VARIABLES = ("TALLY_KILL_AT", "TALLY_KILL_AFTER_EPOCHS", "TALLY_KILL_WHEN")
 """Not settings: they arm a kill point (``kill_points.py``)."""
 
+DISK_FREE_BYTES_MIN = 64 << 20
+"""RocksDB's write buffer of one table: what a single flush may write between two looks at the disk."""
+
 VARIABLES = {
     "bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
     "client_config_file": "KAFKA_CONFIG_FILE",
@@ -113,8 +116,8 @@ class Settings(BaseSettings):
     )
     disk_free_bytes: int = Field(
         default=256 << 20,
-        ge=0,
-        description="a worker waits while its stores' disk has less room: RocksDB hangs on a full one",
+        ge=DISK_FREE_BYTES_MIN,
+        description="a worker waits while its stores' disk has less: RocksDB hangs on a full one; one flush may take 64 MiB",
     )
     memory_mb: int = Field(
         default=512,

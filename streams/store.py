@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -107,14 +108,16 @@ class Store:
         self._db.flush()
 
     def close(self) -> None:
-        """Flush and close; the folder can be opened again afterwards."""
-        self.flush()
-        self._handles.clear()
-        for family in self._families.values():
-            family.close()
-        self._families.clear()
-        self._db.close()
-        del self._db  # RocksDB lets go of its lock with the last reference
+        """Flush and close; the folder can be opened again afterwards, also if flushing failed and that is raised."""
+        try:
+            self.flush()
+        finally:
+            self._handles.clear()
+            for opened in (*self._families.values(), self._db):
+                with suppress(Exception):  # it flushes again, and closes whatever comes of that
+                    opened.close()
+            self._families.clear()
+            del self._db, opened  # RocksDB lets go of its lock with the last reference
 
     @staticmethod
     def destroy(folder: Path) -> None:

@@ -58,15 +58,17 @@ class Threads:
         """How long nothing has been called on Kafka's thread, and what is called there gave no sign of life."""
         return time.monotonic() - self._alive_s
 
-    async def on_stores(self, work: Callable[[], T]) -> T:
-        """Run on the stores' thread, after what was submitted before, and wait."""
-        return await asyncio.get_running_loop().run_in_executor(self._stores, work)
+    async def on_stores(self, work: Callable[[], bool], *, within_s: float) -> bool:
+        """Run on the stores' thread, after what was submitted before; tell whether it was done well, and in time."""
+        call = asyncio.get_running_loop().run_in_executor(self._stores, work)
+        await asyncio.wait({call}, timeout=within_s)
+        return call.done() and call.result()
 
-    def submit_to_stores(self, work: Callable[[], None]) -> None:
+    def submit_to_stores(self, work: Callable[[], object]) -> None:
         """Run on the stores' thread, after what was submitted before; ``work`` handles its own errors."""
         self._stores.submit(work)
 
     def shutdown(self) -> None:
         """Wait for what was submitted, and end both; a call that is stuck is not waited for."""
         self._kafka.shutdown(wait=not self.stuck, cancel_futures=True)
-        self._stores.shutdown(wait=True)
+        self._stores.shutdown(wait=not self.stuck, cancel_futures=True)

@@ -44,12 +44,12 @@ async def _run(settings: Settings, topology: Topology) -> None:
 
 
 def _end_at_once(app: TallyApp) -> None:
-    """End the process though a thread of it is inside Kafka's client: the interpreter would wait for it."""
+    """End the process though a thread is inside Kafka's client, or stores are open: the interpreter would wait for them."""
     well = app.failure is None and app.engine.ownership.left
     if not well:
         log.error("%s", app.failure or "the cluster did not answer: what was open is settled by it, and redone by others")
     logging.shutdown()
-    os._exit(0 if well else WorkerError.exit_code)
+    os._exit(0 if well else getattr(app.failure, "exit_code", WorkerError.exit_code))
 
 
 async def _end(app: TallyApp, starting: asyncio.Task[None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,14 +27,16 @@ from streams.epoch import Epoch
 from streams.errors import ClusterError
 from streams.group import Polled
 from streams.kill_points import KillPoint
+from streams.put_offs import PutOffs
 from streams.restore import Restored
 from streams.room import Room
 from streams.settings import Settings
-from streams.store import Store, StoreIdentity, StoreResources
+from streams.store import StandsFor, Store, StoreIdentity, StoreResources
 from streams.tasks import Task, TaskState
 from streams.topology import TOPOLOGY, Stage
 from streams.transaction import Aborted, Committed, Outcome, Transaction, Unknown
 from streams.waiting import Waiting
+from tests.support.full_disk import full_disk
 from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
 from tests.unit.orders import placed
 
@@ -268,6 +271,58 @@ def test_f06_a_producer_whose_client_does_not_return_is_left_behind_and_its_task
         world.cluster.returns.set()
         assert [record.topic for record in world.cluster.successor.committed[0].records].count(f"{PREFIX}order-status") == 1
         assert world.engine.threads.stuck, "the process must not wait for the thread that was left behind"
+
+    in_world(tmp_path, script)
+
+
+def test_f14_a_store_that_finds_no_room_is_restored_later_and_its_epoch_is_never_redone(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        world.engine.ownership._put_offs = PutOffs(BackOff(0.0, 0.0))
+        broken = world.zero.store
+        assert broken is not None
+        with full_disk(), suppress(Exception):
+            broken.apply({}, StandsFor(cast("StoreIdentity", world.zero.identity), 1, 0, None))
+            broken.flush()  # from here on RocksDB takes no write of this store
+        await world.process(order(0, 100), order(1, 7))
+        assert len(world.cluster.committed) == world.cluster.attempts_count == 1
+        renewed = world.engine.tasks.by_input[f"{PREFIX}orders", 0]
+        assert renewed is not world.zero
+        assert renewed.state is TaskState.RESTORING
+        assert renewed.reason.startswith("the disk has no room for its store: IO error: ")
+        assert renewed.retry_at_ms is not None
+        assert (world.one.state, world.one.counters["applied"]) == (TaskState.RUNNING, 1), "the others go on"
+        assert world.restorer.asked == [], "it waits first"
+        await world.process(order(0, 101), order(1, 8))
+        assert world.one.counters["consumed"] == 2
+        assert len(world.cluster.committed) == 2
+        assert all(partition == 1 for _, partition in world.cluster.committed[1].markers), "and it does not run meanwhile"
+
+        world.restorer.verdict = lambda task: Restored(task, marker.Resume(dict(world.zero.next_offsets)))
+        deadline = asyncio.get_running_loop().time() + 10
+        while len(world.engine.tasks.running()) < 3:
+            assert asyncio.get_running_loop().time() < deadline
+            await world.engine.ownership.follow(Polled(), world.engine.announce)
+            await asyncio.sleep(0)
+        assert world.restorer.asked == ["settlement/0"]
+        assert world.group.started == [{(f"{PREFIX}orders", 0): 101, (f"{PREFIX}payments", 0): 50}]
+        assert renewed.reason == ""
+        renewed.store = world.open_store(world.zero)  # the broken one was let go
+        assert renewed.store.stands_for is None, "it is behind its changelog, and not ahead"
+        renewed.store.close()
+
+    in_world(tmp_path, script)
+
+
+def test_a_store_that_cannot_follow_for_another_reason_is_restored_at_once(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        assert world.zero.store is not None
+        world.zero.store._handles.clear()  # it can be read, and takes nothing
+        await world.process(order(0, 100), order(1, 7))
+        renewed = world.engine.tasks.by_input[f"{PREFIX}orders", 0]
+        assert (renewed is world.zero, renewed.state, renewed.reason) == (False, TaskState.RESTORING, "")
+        await asyncio.wrap_future(world.engine.threads._stores.submit(lambda: None))
+        assert world.restorer.asked == ["settlement/0"]
+        assert (world.one.state, world.cluster.attempts_count) == (TaskState.RUNNING, 1)
 
     in_world(tmp_path, script)
 

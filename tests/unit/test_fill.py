@@ -10,6 +10,7 @@ import pytest
 from agents.settlement.state import ORDER_STATE
 from schemas.topics import MARKER_KEY
 from streams.fill import Fill
+from streams.marker import Later, Refuse
 from streams.store import Store, StoreIdentity, StoreResources
 from streams.tasks import Tasks
 from streams.topology import TOPOLOGY
@@ -37,7 +38,7 @@ def test_rows_and_the_newest_marker_go_to_the_store_with_where_they_end(fill: Fi
     stands_for = fill.task.store.stands_for
     assert stands_for is not None
     assert (stands_for.changelog_offset, stands_for.marker, stands_for.applied_at_ms) == (9, b"marker", NOW_MS)
-    assert (fill.problem, fill.task.restored_records) == ("", 3)
+    assert (fill.obstacle, fill.task.restored_records) == (None, 3)
 
 
 @pytest.mark.parametrize("key", [None, b"", b"no slash", b"another_table/o-1", b"\xff/o-1"])
@@ -45,14 +46,27 @@ def test_i8_a_record_of_no_table_is_this_tasks_problem_and_nothing_more_is_writt
     fill.add(message("settlement-changelog", 4, b"row", key=b"order_state/o-1"))
     fill.add(message("settlement-changelog", 5, b"?", key=key))
     fill.write(9)
-    assert "has a record at offset 5" in fill.problem
+    assert isinstance(fill.obstacle, Refuse)
+    assert "has a record at offset 5" in fill.obstacle.reason
     assert fill.task.store is not None
     assert fill.task.store.stands_for is None
 
 
 def test_i8_what_a_store_raises_is_this_tasks_problem_unless_another_process_holds_it(fill: Fill) -> None:
     with fill.guard():
-        raise OSError("No space left on device")
-    assert fill.problem == "its store cannot be restored: OSError: No space left on device"
+        raise OSError("Input/output error")
+    assert fill.obstacle == Refuse("its store cannot be restored: OSError: Input/output error")
     with pytest.raises(OSError, match="No locks available"), fill.guard():
         raise OSError("No locks available")
+
+
+@pytest.mark.parametrize("said", ["No space left on device", "Disk quota exceeded", "File too large"])
+def test_f14_a_disk_without_room_is_an_obstacle_that_passes(fill: Fill, said: str) -> None:
+    with fill.guard():
+        raise RuntimeError(f"IO error: While appending to file: 000012.sst: {said}")
+    assert isinstance(fill.obstacle, Later)
+    assert fill.obstacle.reason.startswith("the disk has no room for its store: IO error: ")
+    fill.add(message("settlement-changelog", 4, b"row", key=b"order_state/o-1"))
+    fill.write(5)
+    assert fill.task.store is not None
+    assert fill.task.store.stands_for is None, "there would be a hole before it"

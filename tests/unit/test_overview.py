@@ -166,3 +166,16 @@ def test_people_see_it_as_tables_and_nothing_from_outside_steers_their_terminal(
     assert "\\x1b[31m[bold]record" in text
     assert "\x1b" not in text
     assert "1 worker   24 tasks: 21 running" in text
+
+
+def test_f14_a_restore_that_waits_for_room_says_so_in_place_of_its_progress() -> None:
+    pages = every()
+    full = "the disk has no room for its store: No space left on device"
+    pages[8] |= {"state": "restoring", "reason": full, "retry_at_ms": NOW_MS + 2_000, "restored_records": 0}
+    out = io.StringIO()
+
+    found = seen(worker("w1", *pages))
+    show(found, Console(file=out, width=160))
+
+    assert f"{full} (tried again in 2.0 s)" in out.getvalue()
+    assert found.problems == [], "it passes by itself"

@@ -151,6 +151,7 @@ def test_every_field_says_what_it_is_and_has_its_unit_last() -> None:
             "0",
             "TALLY_EPOCH_RECORDS_MAX cannot be '0': input should be greater than or equal to 1 (records of",
         ),
+        ("TALLY_DISK_FREE_BYTES", "0", "TALLY_DISK_FREE_BYTES cannot be '0': input should be greater than or equal to 67108864"),
         ("TALLY_WORKER_ID", "a b", "TALLY_WORKER_ID cannot be 'a b': string should match pattern"),
         ("TALLY_GROUP_PROTOCOL", "x", "TALLY_GROUP_PROTOCOL cannot be 'x': input should be 'consumer' or 'classic'"),
     ],

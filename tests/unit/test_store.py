@@ -12,6 +12,7 @@ import pytest
 from rocksdict import DbClosedError
 
 from streams.store import StandsFor, Store, StoreIdentity, StoreResources
+from tests.support.full_disk import full_disk
 
 ROOT = Path(__file__).parents[2]
 IDENTITY = StoreIdentity("cluster", "group", "t.settlement-changelog", "topic-id")
@@ -71,6 +72,19 @@ def test_a_closed_store_opens_again_with_all_it_had(tmp_path: Path) -> None:
 def test_a_store_that_is_open_cannot_be_opened_again(store: Store) -> None:
     with pytest.raises(Exception, match=r"(?i)lock"):
         Store(store.folder, TABLES, RESOURCES)
+
+
+def test_f14_a_store_that_cannot_be_flushed_lets_go_and_opens_again_behind(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", TABLES, RESOURCES)
+    store.apply({"first": {b"a": b"1"}}, stands_for(1))
+    store.flush()
+    store.apply({"first": {b"a": b"2"}}, stands_for(2))
+    with full_disk(), pytest.raises(Exception, match="File too large") as raised:
+        store.close()
+    again = Store(tmp_path / "store", TABLES, RESOURCES)
+    assert (again.stands_for, again.get_many("first", [b"a"])) == (stands_for(1), [b"1"])
+    again.close()
+    assert raised.value.__traceback__, "what was raised lives on, and holds no lock"
 
 
 def test_a_closed_store_answers_nothing(tmp_path: Path) -> None:
