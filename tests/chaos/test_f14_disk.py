@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from contextlib import suppress
@@ -67,3 +68,30 @@ def waits_for_room(worker: Worker) -> bool:
     assert worker.process.poll() != NOT_ALLOWED, worker.text
     said = worker.status().get("waiting_for", [])
     return any(reason.startswith("room on the disk of ") and f"{NEEDED_MIB} MiB must be free" in reason for reason in said)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this system lets nobody limit another process")
+def test_f14_tasks_whose_stores_find_no_room_wait_each_for_itself_and_go_on(
+    broker: LocalBroker, topics: str, tmp_path: Path
+) -> None:
+    """The look finds room enough; the operating system refuses the stores all the same, as it does over a quota."""
+    whole = plan(orders=500, seed=15, start_ms=START_MS)
+    publish(whole, broker.cluster, topics)
+    with Deployment(tmp_path, broker.cluster, topics) as tally:
+        worker = tally.start("w1")
+        _, most = before = resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (0, most))
+        wait_for("every task waits for room", lambda: len(without_room(worker)) == 24)
+        assert worker.tasks() == []
+        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, before)
+        wait_for("every task runs", lambda: len(worker.tasks()) == 24)
+        assert without_room(worker) == []
+        verdict = tally.finish(truth_of(whole))
+    assert verdict.exact, verdict.headline()
+
+
+def without_room(worker: Worker) -> list[str]:
+    assert worker.process.poll() is None, worker.text
+    tasks = worker.status().get("tasks", [])
+    waiting = "the disk has no room for its store: "
+    return [task["task"] for task in tasks if task["state"] == "restoring" and task["reason"].startswith(waiting)]
