@@ -17,6 +17,7 @@ SERVERS = "bootstrap.servers"
 _UNDOTTED = {"debug", "retries"}
 """Options without a dot that are librdkafka's; the others are callbacks of its Python wrapper."""
 _MADE_BY_TALLY = "Tally sets it itself"
+_OF_THE_BUDGET = "TALLY_MEMORY_MB decides it: set that"
 OWNED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "acks": (("all", "-1"), "exactly once needs all"),
     "request.required.acks": (("all", "-1"), "exactly once needs all"),
@@ -32,6 +33,9 @@ OWNED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "enable.auto.offset.store": ((), "offsets are committed inside transactions"),
     "enable.idempotence": (("true",), "exactly once needs it"),
     "enable.partition.eof": (("false",), _MADE_BY_TALLY),
+    "fetch.max.bytes": ((), _OF_THE_BUDGET),
+    "fetch.message.max.bytes": ((), _OF_THE_BUDGET),
+    "fetch.queue.backoff.ms": ((), _OF_THE_BUDGET),
     "fetch.wait.max.ms": ((), "set TALLY_EPOCH_WAIT_MS"),
     "group.id": ((), "set TALLY_PREFIX and TALLY_APP_ID"),
     "group.instance.id": ((), "a killed worker's name would stay taken until its session ends"),
@@ -43,14 +47,17 @@ OWNED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "log_level": ((), _MADE_BY_TALLY),
     "max.in.flight": ((), "exactly once limits it"),
     "max.in.flight.requests.per.connection": ((), "exactly once limits it"),
+    "max.partition.fetch.bytes": ((), _OF_THE_BUDGET),
     "max.poll.interval.ms": ((), "set TALLY_MAX_POLL_INTERVAL_MS"),
     "message.max.bytes": ((), "the topics' limits in schemas/topics.py decide it"),
     "partition.assignment.strategy": (("range",), "only range keeps the topics of one task together"),
     "partitioner": (("murmur2_random",), "any other sends a key to another task"),
-    "queue.buffering.max.kbytes": ((), _MADE_BY_TALLY),
-    "queue.buffering.max.messages": ((), _MADE_BY_TALLY),
+    "queue.buffering.max.kbytes": ((), _OF_THE_BUDGET),
+    "queue.buffering.max.messages": ((), _OF_THE_BUDGET),
     "queue.buffering.max.ms": ((), _MADE_BY_TALLY),
-    "queued.max.messages.kbytes": ((), _MADE_BY_TALLY),
+    "queued.max.messages.kbytes": ((), _OF_THE_BUDGET),
+    "queued.min.messages": ((), _OF_THE_BUDGET),
+    "receive.message.max.bytes": ((), _OF_THE_BUDGET),
     "retry.backoff.max.ms": ((), _MADE_BY_TALLY),
     "retry.backoff.ms": ((), _MADE_BY_TALLY),
     "session.timeout.ms": ((), "set TALLY_SESSION_TIMEOUT_MS"),

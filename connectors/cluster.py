@@ -9,8 +9,7 @@ from typing import Any
 RECONNECT_MS_MAX = 1_000
 """A broker that comes back is found again within this; librdkafka's own is 10 s."""
 CONSUMERS_ONLY = frozenset({
-    "coordinator.query.interval.ms", "fetch.error.backoff.ms", "fetch.max.bytes", "fetch.message.max.bytes", "fetch.min.bytes",
-    "fetch.queue.backoff.ms", "max.partition.fetch.bytes", "queued.min.messages",
+    "coordinator.query.interval.ms", "fetch.error.backoff.ms", "fetch.min.bytes",
 })  # fmt: skip
 PRODUCERS_ONLY = frozenset({
     "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type", "enable.gapless.guarantee",

@@ -56,8 +56,8 @@ class GroupConsumer:
         self.room = Room(budget.epoch_bytes, settings.epoch_records_max)
         self._consumer = Consumer(
             {
-                **fetch_config(budget.consumer_bytes),
                 **settings.cluster.consumer(),
+                **fetch_config(budget.consumer_bytes),
                 **protocol,
                 "group.id": settings.group_id,
                 "client.id": settings.client_id,

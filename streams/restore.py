@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 RESTORED_RECORD_BYTES = 600
 """Of a changelog's record beside its bytes: message, key and value as Python objects, and the store's batch."""
 BATCH_RECORDS = 10_000
+"""Of a restore; the memory budget is what limits it, this only makes it look up in time."""
 MAX_STORE_AGE_MS = TOMBSTONE_RETENTION_MS // 2
 """An older store may hold keys whose tombstones the changelog no longer has."""
 
@@ -153,8 +154,8 @@ class Restorer:
         """Read each changelog to its end; give it when it is there, or cannot be read further."""
         consumer = Consumer(
             {
-                **fetch_config(self._settings.budget.restore_bytes // 2),
                 **self._settings.cluster.consumer(),
+                **fetch_config(self._settings.budget.restore_bytes // 2),
                 "group.id": self._settings.group_id,  # never joined here; the client wants one that the worker may see
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",

@@ -128,8 +128,8 @@ class TransactionalProducer:
     def of(cls, settings: Settings, reach: Callable[[str], None], waiting: Waiting) -> Self:
         """Give the producer of a worker."""
         config = {
-            **settings.budget.producer_config(),
             **settings.cluster.producer(),
+            **settings.budget.producer_config(),
             "client.id": settings.transactional_id,
             "transactional.id": settings.transactional_id,
             "transaction.timeout.ms": settings.transaction_timeout_ms,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from connectors.client_options import OWNED, OptionsError, read_options, to_librdkafka
 from connectors.cluster import CONSUMERS_ONLY, PRODUCERS_ONLY, Cluster
 from connectors.properties import parse_properties
+from streams.budget import Budget, fetch_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,6 +126,27 @@ def test_what_cannot_be_is_said_all_at_once_with_what_to_write_and_never_with_a_
     assert "hunter2" not in str(refused.value) + "".join(capfd.readouterr())
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fetch.max.bytes", "max.partition.fetch.bytes", "fetch.message.max.bytes", "queued.min.messages",
+        "queued.max.messages.kbytes", "fetch.queue.backoff.ms", "receive.message.max.bytes",
+        "queue.buffering.max.messages", "queue.buffering.max.kbytes",
+    ],
+)  # fmt: skip
+def test_what_the_memory_budget_decides_is_refused_with_the_setting_to_use(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "client.properties"
+    file.write_text(f"{name}=1000000\n")
+    with pytest.raises(OptionsError, match=rf": {name} cannot be set here: TALLY_MEMORY_MB decides it: set that$"):
+        read_options(file)
+
+
+def test_every_option_of_the_memory_budget_is_tallys_own() -> None:
+    """So neither a line of the file nor the order in which a client's options are put together can undo the budget."""
+    budget = Budget.of(512)
+    assert budget.producer_config().keys() | fetch_config(budget.consumer_bytes).keys() <= OWNED.keys()
+
+
 def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match="cannot be read: No such file"):
         read_options(tmp_path / "none")
@@ -137,9 +159,8 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
 def test_options_for_one_kind_of_client_make_the_other_kind_say_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     values = {
         "compression.type": "lz4", "compression.codec": "lz4", "queuing.strategy": "fifo", "enable.gapless.guarantee": "false",
-        "queue.buffering.backpressure.threshold": "1", "fetch.queue.backoff.ms": "500", "request.timeout.ms": "9000",
-        "fetch.error.backoff.ms": "500",
-        "coordinator.query.interval.ms": "9000", "sticky.partitioning.linger.ms": "9000", "queued.min.messages": "9000",
+        "queue.buffering.backpressure.threshold": "1", "request.timeout.ms": "9000", "fetch.error.backoff.ms": "500",
+        "coordinator.query.interval.ms": "9000", "sticky.partitioning.linger.ms": "9000",
     }  # fmt: skip
     options = {name: values.get(name, "1000000") for name in CONSUMERS_ONLY | PRODUCERS_ONLY} | {"compression.level": "1"}
     cluster = Cluster("127.0.0.1:1", options)
@@ -161,7 +182,7 @@ def test_what_tally_sets_cannot_be_set_in_the_file_too() -> None:
     clients = [
         *(
             ROOT / "streams" / f"{name}.py"
-            for name in ("group", "transaction", "engine", "restore", "questions", "admin", "demo/watch")
+            for name in ("group", "transaction", "engine", "restore", "questions", "admin", "demo/watch", "budget")
         ),
         *(ROOT / "connectors" / name for name in ("reader.py", "sources/publish.py")),
     ]
