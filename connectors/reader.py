@@ -21,6 +21,7 @@ from connectors.cluster import Cluster
 from connectors.kafka_errors import passes
 
 REQUEST_TIMEOUT_S = 10.0
+"""For one answer of the cluster; a healthy one takes milliseconds."""
 METADATA_TIMEOUT_S = 3.0
 """A topic made a moment ago may be unknown for so long."""
 LEADER_TIMEOUT_S = 20.0
@@ -30,6 +31,7 @@ _MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, 
 STALL_TIMEOUT_S = 60.0
 """Longer than any transaction of ours can hold read_committed readers back, the broker's scan included."""
 POLL_RECORDS = 5_000
+"""Taken from the client at once."""
 READER_GROUP = "tally-reader"
 """Of every reader. Kafka's client asks who coordinates it, so a reader needs to be allowed that."""
 

@@ -9,7 +9,10 @@ from mode.supervisors import OneForOneSupervisor
 BURST = 10.0
 """Restarts at once: enough for the engine to try an epoch again and then its tasks alone."""
 RESTARTS_PER_S = 1.0
-"""After that: an agent that raises before it has taken a record must not keep the worker busy with it."""
+"""After that: an agent that raises before it has taken a record must not keep the worker busy with it.
+
+No settings: how often an agent may fail is ``redo_attempts_max``; this is only its pace.
+"""
 
 
 class Supervisor(OneForOneSupervisor):

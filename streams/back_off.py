@@ -1,4 +1,7 @@
-"""How long to wait before something is tried again: longer each time, up to a limit, never twice the same. Pure."""
+"""How long to wait before something is tried again: longer each time, up to a limit, never twice the same. Pure.
+
+The waits below are no settings: each ends by itself within ``most_s`` of the trouble, and costs those who are asked nothing.
+"""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ from schemas.topics import MAX_CHANGELOG_BYTES
 MEBIBYTE = 1 << 20
 MEMORY_MB_MIN = 12
 """Below it nothing is left beside the producer's queue, which holds the largest record twice."""
+MEMORY_MB_MAX = 32_767
+"""Above it the consumer's share would be more than librdkafka's queue can be told: half of an eighth is 2 GiB."""
 PRODUCER_BYTES_MIN = 2 * MAX_CHANGELOG_BYTES
 """A record that is larger than the client's whole queue would never be taken: the largest, and as much for what is on its way."""
 
@@ -32,6 +34,7 @@ FETCH_BYTES_MIN = 1_000_000
 PARTITION_FETCH_BYTES_MIN = 64 << 10
 """Of one partition in a fetch; a record that is larger comes alone."""
 QUEUE_BACK_OFF_MS = 10
+"""A full queue is looked at again after this; librdkafka's second would let a small budget stand still most of the time."""
 SENT_RECORD_BYTES = 400
 """Of a small record that waits to be sent: its bytes, and librdkafka's message around it."""
 
@@ -79,6 +82,5 @@ def fetch_config(share_bytes: int) -> dict[str, Any]:
         "queued.min.messages": max(share_bytes // 4 // QUEUED_RECORD_BYTES, 1),
         "fetch.max.bytes": answer_bytes,
         "max.partition.fetch.bytes": max(answer_bytes // 16, PARTITION_FETCH_BYTES_MIN),
-        # A full queue is looked at again after this; librdkafka's second would let a small budget stand still most of the time.
         "fetch.queue.backoff.ms": QUEUE_BACK_OFF_MS,
     }

@@ -18,7 +18,9 @@ from streams.transaction import enqueue
 POLL_S = 0.1
 """How long one look for an answer or a delivery report takes; it bounds how long the end of the process waits."""
 METADATA_WAIT_S = 30.0
+"""For the cluster to answer, a broker's restart included; a person waits, and can end the command."""
 CLOCKS_DIFFER_MS = 60_000
+"""How far this clock may be ahead of the brokers': replies are read from so long before the command began."""
 
 
 class PlainSender:

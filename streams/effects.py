@@ -68,8 +68,8 @@ class Effects:
         counter[name] += amount
 
 
-def check_send(output: Output) -> None:
-    """Refuse what the client or the broker would refuse; inside a transaction it would cost everybody's epoch.
+def check_send(output: Output) -> int:
+    """Give the size in bytes; refuse what the client or the broker would refuse: in a transaction it costs everybody's epoch.
 
     Raises:
         RecordTooLargeError: it is larger than a topic takes by default.
@@ -82,6 +82,7 @@ def check_send(output: Output) -> None:
     size = len(output.key or b"") + len(output.value or b"") + headers_bytes(headers) + HEADER_OVERHEAD_BYTES * len(headers)
     if size + RECORD_OVERHEAD_BYTES > MAX_SEND_BYTES:
         raise RecordTooLargeError(f"a record of {size} bytes is too large for {output.topic}: it takes {MAX_SEND_BYTES}")
+    return size
 
 
 def check_size(topic: Topic, size_bytes: int) -> None:

@@ -48,11 +48,10 @@ from streams.waiting import Waiting
 log = logging.getLogger(__name__)
 
 ABORTS_MAX = 10
-"""Aborts of one epoch in a row; then its tasks are restored instead, which asks the cluster where they stand."""
-DOUBTS_MAX = 5
-"""Times in a row that a task is restored without a commit between them; then it stops, for it will not get better by itself."""
-DRAIN_S = 4.0
-"""How long a worker that ends waits for its agents to be done with the epoch; the client's own time is a second or two more."""
+"""Aborts of one epoch in a row; then its tasks are restored instead, which asks the cluster where they stand.
+
+No setting: how often that may happen, and so how long a cluster may be in trouble, ``restore_attempts_max`` says.
+"""
 
 
 class Engine:
@@ -70,7 +69,7 @@ class Engine:
         back_off: BackOff = ABORTED,
     ) -> None:
         self.settings = settings
-        self.threads = Threads()
+        self.threads = Threads(settings.call_timeout_s)
         self.barrier = Barrier(_now_ms)
         self.ownership = Ownership(topology, settings.prefix, self.threads, Disk(settings.state_folder, settings.disk_free_bytes))
         self.tasks = self.ownership.tasks
@@ -82,7 +81,7 @@ class Engine:
             for stage in topology
         }
         self.announce: Announce
-        self.sends = Sends()
+        self.sends = Sends(settings.budget.producer_bytes)
         self.meter = Meter()
         self.stopping = asyncio.Event()
         self._kill_point = kill_point
@@ -154,9 +153,10 @@ class Engine:
         """
         self.stopping.set()
         if self._run is not None:
-            await asyncio.wait([self._run], timeout=DRAIN_S)
+            timeout_s = self.settings.drain_timeout_ms / 1000
+            await asyncio.wait([self._run], timeout=timeout_s)
             if self._run.cancel():
-                log.warning("the epoch did not end within %.0f s and is given up", DRAIN_S)
+                log.warning("the epoch did not end within %.1f s (TALLY_DRAIN_TIMEOUT_MS) and is given up", timeout_s)
                 await asyncio.wait([self._run])
             await self.ownership.release()
         self.holds.close()
@@ -322,12 +322,12 @@ class Engine:
 
     async def _doubt(self, tasks: Iterable[Task], cause: str) -> None:
         """Restore tasks, which asks the cluster where they stand; one that never gets further stops."""
-        doubtful = list(tasks)
+        doubtful, limit = list(tasks), self.settings.restore_attempts_max
         self._doubts.update(task.name for task in doubtful)
         for task in doubtful:
-            if self._doubts[task.name] > DOUBTS_MAX:
-                await self.ownership.stop(task, f"{DOUBTS_MAX} restores did not help: {cause}")
-        await self.ownership.doubt([task for task in doubtful if self._doubts[task.name] <= DOUBTS_MAX])
+            if self._doubts[task.name] > limit:
+                await self.ownership.stop(task, f"{limit} restores did not help: {cause}")
+        await self.ownership.doubt([task for task in doubtful if self._doubts[task.name] <= limit])
 
     def _go_on_waiting(self) -> None:
         """On Kafka's thread: give a sign of life, and end the waiting if the worker is to end."""

@@ -36,6 +36,7 @@ CLUSTER_TIMEOUT_S = 10.0
 GROUP_TIMEOUT_S = 60.0
 """Of a question that a cluster which has just answered should answer within milliseconds; see :func:`_described`."""
 AGAIN_S = 0.2
+"""Between two questions to a coordinator that is on its way."""
 PAGES_AT_ONCE_MAX = 16
 """More workers than partitions have nothing to do, so this asks all of them at once."""
 

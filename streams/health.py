@@ -6,10 +6,11 @@ from collections.abc import Collection
 
 from streams.tasks import Task, TaskState
 
-LIVE_S = 60.0
-"""A poll loop that has not turned for so long will not turn again: an epoch takes seconds, and one that waits says so."""
 UNASSIGNED_S = 10.0
-"""A group gives a member its partitions within two heartbeats, which are 5 s apart; a member that has none by then gets none."""
+"""A group gives a member its partitions within two heartbeats, which are 5 s apart; a member that has none by then gets none.
+
+No setting: ready a little early or late, once in a worker's life, costs nobody anything.
+"""
 
 
 class Readiness:
@@ -31,6 +32,6 @@ class Readiness:
             self.ready = now_s - self._since_s >= UNASSIGNED_S
 
 
-def is_live(silent_s: float) -> bool:
-    """Tell whether a worker lives of which the poll loop has not turned for so long."""
-    return silent_s <= LIVE_S
+def is_live(silent_s: float, live_timeout_ms: int) -> bool:
+    """Tell whether a worker lives of which the poll loop has not turned for ``silent_s``; one that waits says so, and counts."""
+    return silent_s * 1_000 <= live_timeout_ms

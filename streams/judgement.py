@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 WINDOW_RECORDS = 1_000
-"""How far back a task is judged: more than what one bad producer sends in a burst, less than a second at full rate."""
+"""How far back a task is judged: more than what one bad producer sends in a burst, less than a second at full rate.
+
+No setting: the window stands in markers, and whoever owns the task next must read it as it was written.
+"""
 
 REASONS_SAID = 3
 """Reasons of dead letters that the sentence of a pause names; a wrong deployment has one."""

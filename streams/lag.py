@@ -28,6 +28,7 @@ ANSWER_S = 5.0
 READ_S = 2.0
 """For the first unread record of each partition, all of them together."""
 POLL_S = 0.1
+"""Of one look for records: how soon a worker that ends is noticed."""
 
 
 class Lag(NamedTuple):

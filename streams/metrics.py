@@ -91,7 +91,7 @@ TRANSACTION_AGE = Metric(
 )  # fmt: skip
 POLL_AGE = Metric(
     "tally_poll_age_seconds", Kind.GAUGE, "seconds", (),
-    "since the poll loop last turned, or said that it waits for the cluster; above 60 s `/health/live` fails",
+    "since the poll loop last turned, or said that it waits for the cluster; above TALLY_LIVE_TIMEOUT_MS `/health/live` fails",
 )  # fmt: skip
 READY = Metric(
     "tally_ready", Kind.GAUGE, "1", (), "1 once the worker has restored its first tasks, or was given none; as `/health/ready`"

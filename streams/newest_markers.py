@@ -19,6 +19,7 @@ from streams.questions import LATEST
 TAIL_RECORDS = 10_000
 """From the end of a changelog: a marker is the last record of its transaction; what was aborted since is shorter than that."""
 READ_S = 5.0
+"""For all changelogs together: who asked for the status waits, and gets it without what was not read by then."""
 
 
 def newest_markers(

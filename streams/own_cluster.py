@@ -19,6 +19,7 @@ from streams.errors import ClusterError, RefusedError
 GROUP_TIMEOUT_S = 60.0
 """For a killed worker's membership to end: Kafka's session of a group is 45 s, and a group with members stays."""
 AGAIN_S = 0.5
+"""Between two tries to delete a group that still has members."""
 
 
 def cluster_id_of(admin: AdminClient) -> str:

@@ -25,7 +25,8 @@ from streams.waiting import Waiting
 log = logging.getLogger(__name__)
 
 LEAVE_S = 3.0
-"""For the group to be left; with the 4 s for the last epoch a worker ends within its 10 s, also when the cluster is away."""
+"""For the group to be left; with the time for the last epoch (``drain_timeout_ms``) a worker ends within 10 s, also when the
+cluster is away. No setting: a group that is not left notices by its session."""
 CLOSE_S = 3.0
 """For one store to be closed, which takes milliseconds where there is room."""
 

@@ -11,7 +11,7 @@ import faust
 
 from streams.engine import Engine
 from streams.exposition import CONTENT_TYPE, page
-from streams.health import LIVE_S, is_live
+from streams.health import is_live
 from streams.lag import Lag
 from streams.marker import TopicPartition
 from streams.status import status_of
@@ -33,10 +33,10 @@ def add_pages(app: faust.App, engine: Engine, topology: Topology, lags: Callable
 
     @app.page("/health/live")
     async def live(view: Any, _request: Any) -> Any:
-        """Fail when the poll loop has not turned for a minute: then only a new process helps."""
-        silent_s = engine.threads.silent_s
-        well = is_live(silent_s)
-        said = f"the poll loop turned {silent_s:.1f} s ago" + ("" if well else f", which is more than {LIVE_S:.0f} s")
+        """Fail when the poll loop has not turned for ``live_timeout_ms``: then only a new process helps."""
+        silent_s, limit_ms = engine.threads.silent_s, engine.settings.live_timeout_ms
+        well = is_live(silent_s, limit_ms)
+        said = f"the poll loop turned {silent_s:.1f} s ago" + ("" if well else f", which is more than {limit_ms / 1_000:.0f} s")
         return _answer(view, well=well, said=said)
 
     @app.page("/health/ready")

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from streams.registry_client import RegistryClient
 
 NOT_FOUND_FOR_S = 60.0
-"""Then an id that was not found is asked for again: a poison record costs one question a minute."""
+"""Then an id that was not found is asked for again: a poison record costs one question a minute.
+
+No setting: producers register before they write, and what died meanwhile can be sent back (`tally dlq replay`).
+"""
 
 
 class Registry:

@@ -13,8 +13,8 @@ from streams.transaction import Committed, Outcome, TransactionRefusedError, Unk
 
 log = logging.getLogger(__name__)
 
-SENDS_MAX = 10_000
-"""Records of timers and pages that may wait for a transaction; more come only while the worker owns nothing, or is stuck."""
+SEND_BYTES = 1_700
+"""Of a record that waits, beside its bytes: the objects around it, and who waits for its delivery. Measured."""
 
 
 class Send(NamedTuple):
@@ -23,12 +23,19 @@ class Send(NamedTuple):
     output: Output
     done: asyncio.Future[None]
     by_agent: bool
+    bytes: int
 
 
 class Sends:
-    """Everything that waits to be sent. What an agent sends belongs to its epoch, and is forgotten when that is redone."""
+    """Everything that waits to be sent. What an agent sends belongs to its epoch, and is forgotten when that is redone.
 
-    def __init__(self) -> None:
+    What timers and pages send may take ``bytes_max`` while it waits, the share of the memory budget that the producer's queue
+    has: they wait while the worker owns nothing or its cluster is away, and then that queue is empty.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
         self._waiting: list[Send] = []
 
     def __len__(self) -> int:
@@ -41,12 +48,19 @@ class Sends:
             RecordTooLargeError, TypeError: the cluster would not take it.
             ClusterError: too many wait already.
         """
-        check_send(output)
-        if len(self._waiting) >= SENDS_MAX and not by_agent:
-            raise ClusterError(f"{SENDS_MAX:,} records wait to be sent: the worker owns nothing, or its cluster is away")
+        size_bytes = check_send(output) + SEND_BYTES
+        if self._bytes + size_bytes > self._bytes_max and not by_agent:
+            raise ClusterError(
+                f"{len(self._waiting):,} records wait to be sent, more than TALLY_MEMORY_MB has room for: "
+                "the worker owns nothing, or its cluster is away"
+            )
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Send(output, done, by_agent))
+        self._bytes += size_bytes
+        self._waiting.append(Send(output, done, by_agent, size_bytes))
         return done
+
+    def _keep(self, waiting: list[Send]) -> None:
+        self._waiting, self._bytes = waiting, sum(send.bytes for send in waiting)
 
     def topics(self) -> set[str]:
         """Give the topics of what waits."""
@@ -70,7 +84,7 @@ class Sends:
                 _fail(send, refused)
             else:
                 (left if by_agents_only and not send.by_agent else taken).append(send)
-        self._waiting = left
+        self._keep(left)
         return taken
 
     def give_up(self, error: Exception) -> bool:
@@ -78,7 +92,7 @@ class Sends:
         suspects = [send for send in self._waiting if not send.by_agent]
         for send in suspects:
             _fail(send, f"the record for {send.output.topic} was in every attempt of an epoch that failed: {error}")
-        self._waiting = [send for send in self._waiting if send.by_agent]
+        self._keep([send for send in self._waiting if send.by_agent])
         return bool(suspects)
 
     def answer(self, taken: Sequence[Send], outcome: Outcome | None) -> None:
@@ -90,12 +104,11 @@ class Sends:
                 _fail(send, f"nobody knows whether the record for {send.output.topic} was sent: {outcome.cause}")
         if isinstance(outcome, Committed):
             return
-        waiting, self._waiting = [*taken, *self._waiting], []
+        waiting = [*taken, *self._waiting]
         for send in waiting:
             if send.by_agent:
                 send.done.cancel()
-            elif not send.done.done():
-                self._waiting.append(send)
+        self._keep([send for send in waiting if not send.by_agent and not send.done.done()])
 
 
 def _fail(send: Send, sentence: str) -> None:

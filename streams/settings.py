@@ -21,8 +21,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from agents.ports import Limits
 from connectors.client_options import SERVERS, OptionsError, read_options
 from connectors.cluster import Cluster
-from streams.budget import MEMORY_MB_MIN, Budget
+from streams.budget import MEMORY_MB_MAX, MEMORY_MB_MIN, Budget
 from streams.errors import NoCluster, SettingsError
+from streams.judgement import WINDOW_RECORDS
 
 KILL_VARIABLES = ("TALLY_KILL_AT", "TALLY_KILL_AFTER_EPOCHS", "TALLY_KILL_WHEN")
 """Not settings: they arm a kill point (``kill_points.py``)."""
@@ -85,19 +86,37 @@ class Settings(BaseSettings):
         default="consumer", description="KIP-848, or the classic range assignor"
     )
     session_timeout_ms: int = Field(
-        default=6_000, ge=1_000, description="classic protocol only: after this a silent worker is dead"
+        default=6_000, ge=1_000, le=3_600_000, description="classic protocol only: after this a silent worker is dead"
     )
-    max_poll_interval_ms: int = Field(default=300_000, ge=1_000, description="an epoch longer than this costs the membership")
+    max_poll_interval_ms: int = Field(
+        default=300_000, ge=1_000, le=86_400_000, description="an epoch longer than this costs the membership"
+    )
     transaction_timeout_ms: int = Field(
-        default=10_000, ge=1_000, description="how long a dead worker's open transaction may hold readers back"
+        default=10_000, ge=1_000, le=900_000, description="how long a dead worker's open transaction may hold readers back"
     )
-    epoch_records_max: int = Field(default=8_000, ge=1, description="records of one epoch; more amortise a commit, and redo more")
-    epoch_wait_ms: int = Field(default=100, ge=1, description="how long a poll waits for a full epoch: latency when idle")
+    epoch_records_max: int = Field(
+        default=8_000, ge=1, le=1_000_000, description="records of one epoch; more amortise a commit, and redo more"
+    )
+    epoch_wait_ms: int = Field(
+        default=100, ge=1, le=2_000, description="how long a poll waits for a full epoch: latency when idle, and at the end"
+    )
     commit_timeout_ms: int = Field(
         default=60_000, ge=1_000, description="a commit without an answer for so long is unknown: the tasks are restored"
     )
     idle_commit_ms: int = Field(
         default=600_000, ge=1, description="how often an idle worker commits positions that only passed markers of transactions"
+    )
+    live_timeout_ms: int = Field(
+        default=60_000,
+        ge=30_000,
+        le=3_600_000,
+        description="a poll loop still for so long is dead: more than the longest epoch; stuck calls are given up at half of it",
+    )
+    drain_timeout_ms: int = Field(
+        default=4_000,
+        ge=0,
+        le=600_000,
+        description="how long a worker that ends waits for its epoch; it needs 6 s more, so your platform must wait for both",
     )
     future_max_ms: int = Field(
         default=600_000, ge=0, description="how far an event may be ahead of the broker's clock: more than clocks differ"
@@ -109,10 +128,16 @@ class Settings(BaseSettings):
         default=Limits().waiting_max_ms, ge=1, description="event time after which a payment without its order is given up"
     )
     redo_attempts_max: int = Field(
-        default=3, ge=1, description="failures of an agent on the same records before they are tried task by task"
+        default=3, ge=1, le=100, description="failures of an agent on the same records before they are tried task by task"
+    )
+    restore_attempts_max: int = Field(
+        default=5, ge=1, le=1_000, description="restores of a task in a row without a commit: then it stops, and a person looks"
     )
     dead_records_max: int = Field(
-        default=500, ge=0, description="dead letters among a task's last 1,000 records: more pause it, before they are thousands"
+        default=500,
+        ge=0,
+        le=WINDOW_RECORDS,
+        description="dead letters among a task's last 1,000 records: more pause it, before they are thousands",
     )
     disk_free_bytes: int = Field(
         default=256 << 20,
@@ -122,18 +147,24 @@ class Settings(BaseSettings):
     memory_mb: int = Field(
         default=512,
         ge=MEMORY_MB_MIN,
+        le=MEMORY_MB_MAX,
         description="what queues, caches, write buffers and the epoch may take; 150 more for the rest",
     )
 
     _client_options: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Read the client's options with the settings: once, at the edge.
+        """Read the client's options with the settings, and look at those that hang together: once, at the edge.
 
         Raises:
-            SettingsError: the file cannot be used.
+            SettingsError: the file cannot be used, or two settings do not go together.
         """
         del context
+        if self.group_protocol == "classic" and self.session_timeout_ms > self.max_poll_interval_ms:
+            raise SettingsError(
+                "TALLY_SESSION_TIMEOUT_MS cannot be more than TALLY_MAX_POLL_INTERVAL_MS: a worker that is silent would be "
+                "dead after one that works"
+            )
         if not self.client_config_file:
             return
         try:
@@ -160,6 +191,11 @@ class Settings(BaseSettings):
     def budget(self) -> Budget:
         """The shares of the memory budget."""
         return Budget.of(self.memory_mb)
+
+    @property
+    def call_timeout_s(self) -> float:
+        """When what does not return is given up: in time for the worker to mend itself before it counts as dead."""
+        return self.live_timeout_ms / 2 / 1_000
 
     @property
     def group_id(self) -> str:

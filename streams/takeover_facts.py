@@ -22,7 +22,9 @@ from streams.takeover import Takeover, Wait, restore_rate
 log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0
+"""For the cluster to say its session times; without an answer Kafka's own are told."""
 LOOK_S = 0.5
+"""Between two looks at whether the first tasks are restored."""
 SESSION = "group.consumer.session.timeout.ms"
 SCAN = "transaction.abort.timed.out.transaction.cleanup.interval.ms"
 DEFAULTS_MS = {SESSION: 45_000, SCAN: 10_000}

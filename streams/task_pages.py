@@ -11,7 +11,10 @@ from msgspec import Meta, Struct
 from streams.pauses import Pauses, Request
 
 ANSWER_S = 30.0
-"""For the epoch that runs, for a restore, and for the commit; a request that was not begun until then is withdrawn."""
+"""For the epoch that runs, for a restore, and for the commit; a request that was not begun until then is withdrawn.
+
+No settings here: a person waits for the answer, and says N and the reason anew each time.
+"""
 BECAUSE_CHARS_MAX = 1_000
 """Of what an operator says; it stands in every marker of the task until it is resumed."""
 PROBE_RECORDS_MAX = 1_000_000

@@ -13,17 +13,20 @@ from streams.errors import ClientStuckError
 
 T = TypeVar("T")
 
-STUCK_AFTER_S = 30.0
-"""Of one call that gives no sign of life; the client's own calls take ten seconds, whatever their time-outs say."""
 LOOK_S = 1.0
+"""Between two looks at a call that lasts: how exactly its limit is kept."""
 
 
 class Threads:
-    """One thread each, so that calls on the consumer, and on the stores, never overlap."""
+    """One thread each, so that calls on the consumer, and on the stores, never overlap.
 
-    def __init__(self) -> None:
+    A call on Kafka's client that gives no sign of life for ``call_timeout_s`` is given up. The client's own calls take ten
+    seconds, whatever their time-outs say.
+    """
+
+    def __init__(self, call_timeout_s: float) -> None:
         self.stuck = False
-        self.stuck_after_s = STUCK_AFTER_S
+        self.call_timeout_s = call_timeout_s
         self._kafka = ThreadPoolExecutor(1, "kafka")
         self._stores = ThreadPoolExecutor(1, "stores")
         self._alive_s = time.monotonic()
@@ -35,7 +38,7 @@ class Threads:
             ClientStuckError: the client did not return in time. Nothing can end the call but the end of the process.
         """
         self._alive_s = time.monotonic()
-        limit_s = self.stuck_after_s if within_s is None else within_s
+        limit_s = self.call_timeout_s if within_s is None else within_s
         call = asyncio.get_running_loop().run_in_executor(self._kafka, copy_context().run, work)
         while not call.done():
             await asyncio.wait({call}, timeout=min(LOOK_S, limit_s))

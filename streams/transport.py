@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 
 ACK_LOOK_S = 0.02
 """How often the barrier looks by itself: the last acknowledgement wakes it, but some messages never have their last one."""
-AFTER_FAILURE_S = 30.0
-"""For agents on plain topics to be done with the other records of an attempt in which one has failed."""
 STREAMS_GO_ON_S = 60.0
-"""For Faust to act on an assignment; milliseconds, unless the worker is still starting."""
+"""For Faust to act on an assignment; milliseconds, unless the worker is still starting. No setting: no work is waited for."""
 
 
 class BatchSchema(faust.Schema[Any, Any]):
@@ -138,9 +136,10 @@ class Consumer(FaustConsumer):
         while any(self._is_in_hand(message, idle[message.topic]) for message in messages):
             if self._failed_plain:
                 now_s = asyncio.get_running_loop().time()
-                deadline_s = deadline_s or now_s + AFTER_FAILURE_S
+                limit_s = self.engine.settings.call_timeout_s
+                deadline_s = deadline_s or now_s + limit_s
                 if now_s > deadline_s:
-                    raise WorkerError(f"records are in agents' hands {AFTER_FAILURE_S:.0f} s after one has failed: starting anew")
+                    raise WorkerError(f"records are in agents' hands {limit_s:.0f} s after one has failed: starting anew")
             self._waiting_for_ack = asyncio.get_running_loop().create_future()
             await asyncio.wait({self._waiting_for_ack}, timeout=ACK_LOOK_S)
         failures, self._failed_plain, self._plain = self._failed_plain, {}, set()

@@ -11,7 +11,10 @@ from agents.settlement.decide import give_up_waiting, waits_since_ms
 from agents.settlement.state import Deadline, OrderState
 
 GIVEN_UP_MAX = 1_000
-"""Orders of one task that one epoch gives up on, so that a jump in time is no giant epoch; the others follow with the next."""
+"""Orders of one task that one epoch gives up on, so that a jump in time is no giant epoch; the others follow with the next.
+
+No setting: it moves only which epoch of the same second an order is in.
+"""
 _TIME_BYTES = 8
 
 

@@ -27,6 +27,8 @@ from schemas.events import (
     UnmatchedPayment,
 )
 
+# Limits of the rule book are no settings: producers rely on them, and the size of a state, which topics and queues are made
+# for, follows from them.
 MAX_EVENTS_PER_ORDER = 1_000
 """Events of one order that are told apart; with ids at their longest, of four bytes a character, its state is 3.1 MB."""
 MAX_ID_CHARACTERS = 128

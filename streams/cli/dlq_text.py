@@ -25,6 +25,7 @@ from streams.printable import printable
 SENTENCE_CHARACTERS_MAX = 100
 """Of a reason in a line; `show` has it whole."""
 HEX_BYTES_PER_LINE = 16
+"""As every hex dump has it."""
 HEX_LINES_MAX = 32
 """Of a value that is no record: its first 512 bytes."""
 

@@ -32,12 +32,15 @@ from streams.topology import TOPOLOGY
 TURN_S = 0.05
 """Between two looks; also how exactly the moment of a death is known."""
 DRAW_EVERY_S = 0.2
+"""Five pictures a second look alive."""
 LINE_EVERY_S = 2.0
+"""Where there is no terminal: a line of the log that somebody reads later."""
 READY_TIMEOUT_S = 90.0
 """For every task to be at work; 4 s on a quiet machine, and Kafka's own minimum of a session is 45 s."""
 END_S = 120.0
+"""After it, and as many seconds more as the orders take by :data:`END_ORDERS_PER_S`, it is judged all the same."""
 END_ORDERS_PER_S = 500
-"""After 120 s, and as many seconds more as the orders take at a tenth of the usual pace, it is judged all the same."""
+"""A tenth of the usual pace."""
 
 
 class Run:

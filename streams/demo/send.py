@@ -23,12 +23,13 @@ PACED_S = 8.0
 ARMED_RATIO = 0.5
 """Of the burst: the kill is armed when so much is sent, so every worker has an epoch behind it that is lag by then."""
 ARMED_S_MAX = 0.2
+"""How long that part of the burst is left alone at most: it lets a paced epoch end, and a worker begin with the burst."""
 ARMED_S_PER_EVENT = 10e-6
-"""How long that part of the burst is left alone, so that a worker is over its last small epoch and at work on the
-burst: a third of the time that one worker takes for it; 0.2 s lets a paced epoch end."""
+"""The same for a small burst: a third of the time that one worker takes for it."""
 STEP_S = 0.05
 """Between two handfuls of the paced part: twenty a second make epochs small and many."""
 BURST_STEP_RECORDS = 2_000
+"""Between two looks at whether it is to end."""
 CLOSE_TIMEOUT_S = 130.0
 """A little above the publisher's own delivery time-out."""
 

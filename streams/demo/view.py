@@ -20,6 +20,7 @@ from streams.task_names import tasks_text
 FIXED_LINES = 12
 """Lines that are always there: title, bar, numbers, the heads of two tables, outcomes, empty lines between, the foot."""
 MONEY_ROWS_MIN = 2
+"""Currencies that are shown on the smallest screen."""
 NOTES_MAX = 3
 """What happened last; the workers' logs have the rest."""
 WIDE_COLUMNS = 100

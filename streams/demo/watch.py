@@ -25,10 +25,13 @@ from streams.settings import Settings
 from streams.topology import TOPOLOGY
 
 PAGES_EVERY_S = 0.25
+"""Between two looks at the workers' pages: about as often as the view is drawn."""
 OFFSETS_EVERY_S = 0.2
+"""Between two questions for committed offsets: as often as the view is drawn."""
 PAGE_TIMEOUT_S = 1.0
 """A page waits for the epoch's decisions, which share its event loop: half a second for a full epoch."""
 REQUEST_TIMEOUT_S = 5.0
+"""For one answer of the cluster; after it the next look asks again."""
 CLUSTER_SILENT_S_MAX = 60.0
 """A cluster that has not answered for this long will not answer for the demo."""
 WORKERS_MAX = 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,28 @@ def test_a_module_is_short_enough_to_be_read_at_once(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_a_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text())), f"{_name(path)} has no docstring"
+
+
+def _numbers_with_a_unit(body: list[ast.stmt]) -> Iterator[tuple[str, ast.stmt | None]]:
+    """Give each public constant of a module whose name is that of a limit, with what stands after it."""
+    word = re.compile(r"(^|_)(MAX|MIN|S|MS|MB|BYTES|RECORDS|CHARS|CHARACTERS|LINES|ROWS)(_|$)")
+    for statement, after in zip(body, [*body[1:], None], strict=True):
+        target = statement.target if isinstance(statement, ast.AnnAssign) else getattr(statement, "targets", [None])[0]
+        if not (isinstance(target, ast.Name) and re.fullmatch(r"[A-Z][A-Z_]*", target.id) and word.search(target.id)):
+            continue
+        if any(isinstance(node, ast.Constant) and isinstance(node.value, int | float) for node in ast.walk(statement)):
+            yield target.id, after
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_i5_a_limit_says_where_its_number_comes_from(path: Path) -> None:
+    silent = [
+        name
+        for name, after in _numbers_with_a_unit(ast.parse(path.read_text()).body)
+        if name not in {"DAY_MS", "MINUTE_MS"}
+        and not (isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and isinstance(after.value.value, str))
+    ]
+    assert not silent, f"{_name(path)}: say below {silent} why that much, or make it a setting (streams/settings.py)"
 
 
 def test_nothing_is_left_to_do_later() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Producer
 
 from schemas.topics import MAX_CHANGELOG_BYTES
-from streams.budget import MEBIBYTE, MEMORY_MB_MIN, Budget, fetch_config
+from streams.budget import MEBIBYTE, MEMORY_MB_MAX, MEMORY_MB_MIN, Budget, fetch_config
 from streams.room import MESSAGE_COPIES, RECORD_BYTES, WRITTEN_COPIES, Room
 from streams.taking import take
 
@@ -27,6 +28,14 @@ def test_the_largest_changelog_record_fits_the_producers_queue(memory_mb: int) -
     config = Budget.of(memory_mb).producer_config()
     assert config["queue.buffering.max.kbytes"] * 1024 > MAX_CHANGELOG_BYTES
     assert config["queue.buffering.max.messages"] >= 1
+
+
+@pytest.mark.parametrize("memory_mb", [MEMORY_MB_MIN, 512, MEMORY_MB_MAX])
+def test_kafkas_client_takes_its_shares_of_every_budget_that_can_be_set(memory_mb: int) -> None:
+    budget, nowhere = Budget.of(memory_mb), {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
+    for share_bytes in (budget.consumer_bytes, budget.restore_bytes // 2):
+        Consumer({**nowhere, "group.id": "g", **fetch_config(share_bytes)}).close()
+    Producer({**nowhere, **budget.producer_config()})
 
 
 @pytest.mark.parametrize("share_bytes", [1 << 20, 8 << 20, 64 << 20])

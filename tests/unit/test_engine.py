@@ -22,7 +22,7 @@ from streams.app import _batches
 from streams.back_off import BackOff
 from streams.batch import EngineBatch
 from streams.effects import Output
-from streams.engine import ABORTS_MAX, DOUBTS_MAX, Engine
+from streams.engine import ABORTS_MAX, Engine
 from streams.epoch import Epoch
 from streams.errors import ClusterError
 from streams.group import Polled
@@ -62,6 +62,8 @@ class Group:
         return {topic: 12 for topic in topics if "nobody" not in topic}
 
     def pause(self, _: Any) -> None: ...
+
+    def close(self) -> None: ...
 
     def resume(self, _: Any) -> None: ...
 
@@ -248,19 +250,20 @@ def test_i8_what_the_cluster_refuses_again_and_again_stops_the_task_alone(tmp_pa
 
 def test_i8_a_task_that_restores_do_not_help_stops(tmp_path: Path) -> None:
     async def script(world: World) -> None:
-        for _ in range(DOUBTS_MAX):
+        limit = world.engine.settings.restore_attempts_max
+        for _ in range(limit):
             await world.engine._doubt([world.zero], "nobody knows")
             world.zero = world.engine.tasks.by_input[f"{PREFIX}orders", 0]
             assert world.zero.state is TaskState.RESTORING
         await world.engine._doubt([world.zero], "nobody knows")
-        assert (world.zero.state, world.zero.reason) == (TaskState.STOPPED, f"{DOUBTS_MAX} restores did not help: nobody knows")
+        assert (world.zero.state, world.zero.reason) == (TaskState.STOPPED, f"{limit} restores did not help: nobody knows")
 
     in_world(tmp_path, script)
 
 
 def test_f06_a_producer_whose_client_does_not_return_is_left_behind_and_its_tasks_are_restored(tmp_path: Path) -> None:
     async def script(world: World) -> None:
-        world.engine.threads.stuck_after_s = 0.05
+        world.engine.threads.call_timeout_s = 0.05
         world.cluster.returns.clear()
         await world.process(order(0, 100))
         assert world.cluster.successor is not None
@@ -323,6 +326,24 @@ def test_a_store_that_cannot_follow_for_another_reason_is_restored_at_once(tmp_p
         await asyncio.wrap_future(world.engine.threads._stores.submit(lambda: None))
         assert world.restorer.asked == ["settlement/0"]
         assert (world.one.state, world.cluster.attempts_count) == (TaskState.RUNNING, 1)
+
+    in_world(tmp_path, script)
+
+
+@pytest.mark.parametrize(("timeout_ms", "given_up"), [(600_000, False), (0, True)])
+def test_a_worker_that_ends_gives_its_epoch_the_time_that_is_set_and_no_more(
+    tmp_path: Path, timeout_ms: int, *, given_up: bool
+) -> None:
+    async def epoch() -> None:
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+
+    async def script(world: World) -> None:
+        world.engine.settings = world.engine.settings.model_copy(update={"drain_timeout_ms": timeout_ms})
+        world.engine._run = asyncio.ensure_future(epoch())
+        await world.engine.drain()
+        assert world.engine._run.cancelled() is given_up
+        assert world.engine.ownership.left, "the group is left either way"
 
     in_world(tmp_path, script)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.health import LIVE_S, UNASSIGNED_S, Readiness, is_live
+from streams.health import UNASSIGNED_S, Readiness, is_live
 from streams.tasks import Task, TaskState
 from streams.threads import Threads
 from tests.unit.messages import SETTLEMENT
@@ -42,16 +42,17 @@ def test_a_worker_that_is_given_nothing_is_ready_when_it_would_have_been() -> No
     assert readiness.ready
 
 
-def test_a_worker_lives_for_a_minute_after_the_last_turn() -> None:
-    assert is_live(0.0)
-    assert is_live(LIVE_S)
-    assert not is_live(LIVE_S + 0.1)
+def test_a_worker_lives_for_as_long_after_the_last_turn_as_is_set() -> None:
+    assert is_live(0.0, 60_000)
+    assert is_live(60.0, 60_000)
+    assert not is_live(60.1, 60_000)
+    assert is_live(60.1, 90_000)
 
 
 def test_a_sign_of_life_from_work_that_waits_counts_as_a_turn() -> None:
-    threads = Threads()
+    threads = Threads(30.0)
     threads._alive_s -= 100
-    assert not is_live(threads.silent_s)
+    assert not is_live(threads.silent_s, 60_000)
     threads.is_alive()
-    assert is_live(threads.silent_s)
+    assert is_live(threads.silent_s, 60_000)
     threads.shutdown()

@@ -83,7 +83,7 @@ class World:
     """Two running settlement tasks, their holds and lookups; time passes when :meth:`pass_time` says so."""
 
     def __init__(self) -> None:
-        self.threads = Threads()
+        self.threads = Threads(30.0)
         self.ownership = Ownership(TOPOLOGY, PREFIX, self.threads)
         self.group, self.client = Group(), Answers()
         self.ownership.connect(cast("GroupConsumer", self.group), cast("Restorer", None), Waiting(lambda: None))

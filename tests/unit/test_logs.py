@@ -84,7 +84,7 @@ def test_what_is_said_on_kafkas_thread_concerns_the_epoch_that_called_it() -> No
     stream = logged()
 
     async def script() -> None:
-        threads = Threads()
+        threads = Threads(30.0)
         with concerning(epoch=7):
             await threads.on_kafka(lambda: LOG.info("in the client"))
         await threads.on_kafka(lambda: LOG.info("later"))

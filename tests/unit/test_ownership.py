@@ -88,7 +88,7 @@ async def until_running(ownership: Ownership, count: int) -> None:
 
 
 def made(disk: Disk | None = None) -> tuple[Ownership, Group, HeldRestorer, Threads]:
-    threads = Threads()
+    threads = Threads(30.0)
     ownership = Ownership(TOPOLOGY, "", threads, disk)
     group, restorer = Group(), HeldRestorer()
     ownership.connect(group, restorer, Waiting(lambda: None))  # type: ignore[arg-type]

@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
 
+from streams.budget import MEMORY_MB_MAX
 from streams.cli import config
 from streams.context import update_context
 from streams.errors import NoCluster, SettingsError
+from streams.health import is_live
 from streams.settings import VARIABLES, Settings, load_cluster_settings, load_settings
 
 
@@ -129,11 +131,32 @@ def test_settings_are_frozen() -> None:
         ("epoch_records_max", 0),
         ("group_protocol", "sticky"),
         ("transaction_timeout_ms", 10),
+        ("epoch_records_max", 1_000_001),
+        ("epoch_wait_ms", 30_000),
+        ("live_timeout_ms", 20_000),
+        ("drain_timeout_ms", -1),
+        ("restore_attempts_max", 0),
+        ("dead_records_max", 1_001),
+        ("memory_mb", MEMORY_MB_MAX + 1),
     ],
 )
 def test_i5_values_outside_their_limits_are_refused(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"TALLY_{name.upper()} cannot be"):
         load_settings(**{name: value})
+
+
+def test_a_worker_that_works_may_not_count_as_dead_before_one_that_is_silent() -> None:
+    together = {"session_timeout_ms": 45_000, "max_poll_interval_ms": 30_000}
+    with pytest.raises(SettingsError, match="TALLY_SESSION_TIMEOUT_MS cannot be more than TALLY_MAX_POLL_INTERVAL_MS"):
+        load_settings(group_protocol="classic", **together)
+    assert load_settings(**together).session_timeout_ms == 45_000, "nobody asks for it with KIP-848"
+
+
+def test_a_stuck_call_is_given_up_before_its_worker_counts_as_dead() -> None:
+    for live_timeout_ms in (30_000, 60_000, 3_600_000):
+        settings = load_settings(live_timeout_ms=live_timeout_ms)
+        assert is_live(settings.call_timeout_s + 10, live_timeout_ms)
+        assert settings.call_timeout_s > 10, "the client's own calls take so long"
 
 
 def test_every_field_says_what_it_is_and_has_its_unit_last() -> None:
