@@ -17,14 +17,14 @@ from streams.errors import TallyError
 
 COMMANDS = {
     "broker": ("streams.cli.broker", "The local Kafka: up, down, status."),
-    "topics": ("streams.cli.topics", "The declared topics: apply, list."),
+    "topics": ("streams.cli.topics", "The declared topics: apply, list, acls."),
     "worker": ("streams.cli.worker", "Process orders and payments."),
     "status": ("streams.cli.status", "Workers, tasks, how far behind, and what is in the way."),
     "generate": ("streams.cli.generate", "Send orders and payments."),
     "check": ("streams.cli.check", "Tell which rule each event of a JSON file would break."),
     "send": ("streams.cli.send", "Send the events of a JSON file."),
     "tail": ("streams.cli.tail", "Show a topic's committed records, decoded."),
-    "tasks": ("streams.cli.tasks", "Tasks: pause one, let a paused one go on."),
+    "tasks": ("streams.cli.tasks", "Tasks: pause one, resume a paused one."),
     "dlq": ("streams.cli.dlq", "Dead letters: list, show, mend, replay, park."),
     "schemas": ("streams.cli.schemas", "The Avro schemas: check."),
     "config": ("streams.cli.config", "Show every setting, its unit and its origin."),

@@ -48,7 +48,7 @@ def down() -> None:
     click.echo("stopped; its data stays for the next `tally broker up`" if broker_down(load_settings()) else "not running")
 
 
-@command.command()
+@command.command(short_help="Say whether the broker runs, and where.")
 def status() -> None:
     """Say whether the broker runs, and where; exit code 1 when it does not.
 

@@ -58,7 +58,7 @@ def command() -> None:
     """
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="Show letters, counted by reason or each.")
 @click.argument("topic", required=False)
 @filter_options
 @click.option("--each", is_flag=True, help="One line for each letter instead of one for each reason.")
@@ -99,7 +99,7 @@ def list_command(
         click.echo("no dead letters" + ("" if also_done else " that nothing was done about; --all shows the others"))
 
 
-@command.command()
+@command.command(short_help="Show all about one letter, and what to do.")
 @click.argument("address")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 @cluster_options
@@ -121,7 +121,7 @@ def show(address: str, *, as_json: bool, prefix: str | None, bootstrap_servers: 
     click.echo(dlq_text.letter_text(letter, note, f"would be {dlq_text.step_text(step)}", _today(event_of(whole), inbox)))
 
 
-@command.command()
+@command.command(short_help="Change a letter's event and send it.")
 @click.argument("address")
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Set a field, such as lines[0].quantity=2.")
 @click.option("--file", "file", type=click.File("rb"), help="Send this document instead; - is standard input.")
@@ -163,7 +163,7 @@ def mend(
     click.echo(dlq_text.step_line(act, would=dry_run))
 
 
-@command.command()
+@command.command(short_help="Send letters back as they are.")
 @click.argument("letters", nargs=-1, metavar="[ADDRESS|TOPIC]...")
 @filter_options
 @click.option("--all", "everything", is_flag=True, help="Every letter of every dead-letter topic.")
@@ -204,7 +204,7 @@ def replay(
     _carry_out(steps, desk, rate, None if named else min(_undone_count(chosen(), desk.done), limit or sys.maxsize))
 
 
-@command.command()
+@command.command(short_help="Put letters aside.")
 @click.argument("letters", nargs=-1, metavar="[ADDRESS|TOPIC]...")
 @filter_options
 @click.option("--all", "everything", is_flag=True, help="Every letter of every dead-letter topic.")

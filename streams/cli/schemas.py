@@ -23,7 +23,7 @@ def command() -> None:
     """  # noqa: D301 - \b is click's word for "keep these lines"
 
 
-@command.command()
+@command.command(short_help="Tell what is wrong with the schema files.")
 @click.option(
     "--against", type=click.Path(path_type=Path), default=None,
     help="A folder with the schema files of another release; default what schemas/avro/released.json recorded.",

@@ -30,7 +30,7 @@ Examples:
   tally send orders order.json                 one event after the other, or an array of them
   tally send payments payments.json --dry-run  only check them, and say where they would go
   tally check order.json                       which rule an event would break
-  tally tail orders.dlq --key o-by-hand-1      why it was refused
+  tally dlq list --key o-by-hand --each        why it was refused, if it was
 """
 
 

@@ -35,7 +35,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Let a paused or stopped task go on.")
 @click.argument("task")
 @click.option(
     "--probe", type=click.IntRange(1, PROBE_RECORDS_MAX), default=None, metavar="N",
@@ -49,7 +49,7 @@ def resume(task: str, probe: int | None, as_json: bool, prefix: str | None, boot
     _ask(settings, task, "resume", {"probe": probe or 0}, as_json=as_json)
 
 
-@command.command()
+@command.command(short_help="Pause a task.")
 @click.argument("task")
 @click.option("--because", required=True, metavar="TEXT", help="Why; whoever looks at the task reads it.")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")

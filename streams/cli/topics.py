@@ -28,7 +28,7 @@ def command() -> None:
     """  # noqa: D301 - \b is click's word for "keep these lines"
 
 
-@command.command()
+@command.command(short_help="Make the topics that are missing.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
 @click.option("--alter", is_flag=True, help="Set what differs of existing topics' configurations, too.")
 @click.option("--replication-factor", type=click.IntRange(1), help="Of new topics (default: 3, or as many as there are brokers).")
@@ -69,7 +69,7 @@ def apply(prefix: str | None, replication_factor: int | None, min_isr: int | Non
         sys.exit(1)
 
 
-@command.command(name="list")
+@command.command(name="list", short_help="Show each topic, and what it is for.")
 @prefix_option
 def list_command(prefix: str | None) -> None:
     """Show each topic: what it is for, its partitions, about how many records, how long they stay.
@@ -92,7 +92,7 @@ def list_command(prefix: str | None) -> None:
     table_console().print(table)
 
 
-@command.command()
+@command.command(short_help="Print the commands that give a role its rights.")
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="Who connects.")
 @click.option("--principal", help="Its name on the cluster (default: User:tally-ROLE).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, an object for each right.")
