@@ -27,7 +27,7 @@ from streams.errors import RefusedError
 from streams.inbox.desk import Act, Desk, done_about
 from streams.inbox.filters import Filter, summarise
 from streams.inbox.letters import DeadLetter
-from streams.inbox.mending import broken_rule, mended, with_changes
+from streams.inbox.mending import mended, with_changes
 from streams.inbox.replay import ATTEMPTS_MAX, Left, Replay, carry_out, said_of
 from streams.inbox.routes import event_of
 
@@ -117,8 +117,9 @@ def show(address: str, *, as_json: bool, prefix: str | None, bootstrap_servers: 
         click.echo(json.dumps(dlq_text.letter_json(letter, note), ensure_ascii=False))
         return
     step = Replay(inbox.mailbox, inbox.routes, named=True).step(letter, done)
-    whole = inbox.whole(letter)
-    click.echo(dlq_text.letter_text(letter, note, f"would be {dlq_text.step_text(step)}", _today(event_of(whole), inbox)))
+    event = event_of(inbox.whole(letter))
+    broken = None if event is None else inbox.broken_rule(event)
+    click.echo(dlq_text.letter_text(letter, note, dlq_text.next_text(step, broken), dlq_text.today_text(event, broken)))
 
 
 @command.command(short_help="Change a letter's event and send it.")
@@ -127,10 +128,11 @@ def show(address: str, *, as_json: bool, prefix: str | None, bootstrap_servers: 
 @click.option("--file", "file", type=click.File("rb"), help="Send this document instead; - is standard input.")
 @click.option("--edit", is_flag=True, help="Edit the document in $EDITOR.")
 @click.option("--new-id", is_flag=True, help="Give the event a new event_id.")
+@click.option("--now", "as_of_now", is_flag=True, help="Say that it occurred now, whatever occurred_at says.")
 @act_options
 @cluster_options
 def mend(
-    address: str, *, changes: tuple[str, ...], file: BinaryIO | None, edit: bool, new_id: bool,
+    address: str, *, changes: tuple[str, ...], file: BinaryIO | None, edit: bool, new_id: bool, as_of_now: bool,
     dry_run: bool, by: str | None, because: str, prefix: str | None, bootstrap_servers: str | None,
 ) -> None:  # fmt: skip
     """Send the event of the letter at ADDRESS with other fields, or another event in its place.
@@ -142,14 +144,18 @@ def mend(
     Examples:
       tally dlq mend payments.dlq/7@123 --set amount_minor=500 --set currency=EUR
       tally dlq mend orders.dlq/0@3 --file order.json      for a letter that cannot be decoded
+      tally dlq mend orders.dlq/11@5 --now                 for one that came too late (beyond_horizon), and is not booked
     """  # noqa: D301 - as above
     inbox = Inbox(prefix, bootstrap_servers)
     letter = inbox.letter(address)
+    if as_of_now:
+        changes = (*changes, f"occurred_at={time.time_ns() // 1_000_000}")
     if not (changes or file or edit or new_id):
-        raise click.UsageError("say what is to be other: --set, --file, --edit or --new-id; `tally dlq replay` sends it as it is")
+        raise click.UsageError(
+            "say what is other: --set, --file, --edit, --new-id or --now; `tally dlq replay` sends it as it is"
+        )
     event = _mended(inbox.whole(letter), changes, file, edit=edit, new_id=new_id)
-    broken = broken_rule(event, time.time_ns() // 1_000_000, inbox.settings.future_max_ms)
-    if broken is not None:
+    if (broken := inbox.broken_rule(event)) is not None:
         raise RefusedError(f"it would die again, of {broken.reason}: {broken.meaning}; nothing was sent")
     if not dry_run:
         inbox.may_write_events()
@@ -157,7 +163,7 @@ def mend(
     done = inbox.done() if dry_run else (desk := inbox.desk(by)).done
     note = done_about(letter, done)
     if note is not None and note.action != "parked":
-        raise RefusedError(f"{address} {said_of(note)}; nothing was sent")
+        raise RefusedError(f"{address} {said_of(note)}; nothing was sent: if it died again, `tally dlq list --each` has it anew")
     if not dry_run:
         desk.do([act])
     click.echo(dlq_text.step_line(act, would=dry_run))
@@ -239,17 +245,6 @@ def park(
             click.echo(dlq_text.step_line(step, would=True))
     else:
         _carry_out(steps(), desk, PARKED_PER_S, None)
-
-
-def _today(event: Event | None, inbox: Inbox) -> str:
-    if event is None:
-        return ""
-    broken = broken_rule(event, time.time_ns() // 1_000_000, inbox.settings.future_max_ms)
-    return (
-        f"breaks {broken.reason}: {broken.meaning}"
-        if broken
-        else "breaks no rule by itself; what its order says is not looked at"
-    )
 
 
 def _mended(letter: DeadLetter, changes: tuple[str, ...], file: BinaryIO | None, *, edit: bool, new_id: bool) -> Event:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import getpass
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import click
 
+from agents.rehearsal import Outcome
 from connectors.reader import list_topics
-from schemas.events import DeadLetterDone
+from schemas.events import DeadLetterDone, Event
 from schemas.topics import INPUTS
 from schemas.wire import FIXED
 from streams.cli.moments import moment_ms
@@ -20,6 +22,7 @@ from streams.inbox.desk import Desk, read_done
 from streams.inbox.filters import Filter
 from streams.inbox.letters import DeadLetter, parse_address
 from streams.inbox.mailbox import Mailbox
+from streams.inbox.mending import broken_rule
 from streams.inbox.routes import Routes
 from streams.registry import connect
 from streams.settings import Settings, load_cluster_settings
@@ -107,6 +110,10 @@ class Inbox:
                 return self.mailbox.whole(letter)
         except RefusedError:
             return letter
+
+    def broken_rule(self, event: Event) -> Outcome | None:
+        """Give the rule that an event would break by itself if it were sent now; None if none."""
+        return broken_rule(event, time.time_ns() // 1_000_000, self.settings.future_max_ms)
 
     def done(self) -> Mapping[str, DeadLetterDone]:
         """Give what was done so far."""

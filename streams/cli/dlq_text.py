@@ -9,9 +9,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from agents.rehearsal import Outcome
 from schemas.codec import Undecodable
 from schemas.documents import document_of
-from schemas.events import DeadLetterDone
+from schemas.events import DeadLetterDone, Event
 from streams.cli.shared import table_console
 from streams.cli.tail import text, time_text
 from streams.inbox.desk import Act
@@ -79,6 +80,20 @@ def step_text(step: Act | Left) -> str:
     if isinstance(step, Left):
         return f"left: {step.why}"
     return f"{step.action}: {route_text(step.sent) if step.sent else step.because or 'no reason was given'}"
+
+
+def next_text(step: Act | Left, broken: Outcome | None) -> str:
+    """Say what a replay would do, and that it would be in vain when the event breaks a rule by itself."""
+    again = f"; and would die again, of {broken.reason}" if broken and isinstance(step, Act) and step.sent else ""
+    return f"would be {step_text(step)}{again}"
+
+
+def today_text(event: Event | None, broken: Outcome | None) -> str:
+    """Say which rule the event would break by itself today; nothing where there is no event."""
+    if event is None:
+        return ""
+    # What its order says, and whether it is too old for its partition, only a worker knows.
+    return f"breaks {broken.reason}: {broken.meaning}" if broken else "breaks no rule by itself; what is booked is not looked at"
 
 
 def route_text(sent: Outgoing) -> str:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import time
+from types import SimpleNamespace
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
+from agents.rehearsal import Outcome
 from schemas.documents import document_of
-from schemas.events import DeadLetterDone, RevenueDelta
-from streams.cli import command, dlq_text
+from schemas.events import DeadLetterDone, Event, RevenueDelta
+from streams.cli import command, dlq, dlq_text
 from streams.cli.moments import moment_ms
+from streams.errors import RefusedError
 from streams.inbox.desk import Act
-from streams.inbox.letters import letter_of
+from streams.inbox.letters import DeadLetter, letter_of
+from streams.inbox.mending import broken_rule
 from streams.inbox.replay import Left
-from streams.inbox.routes import Outgoing
+from streams.inbox.routes import Outgoing, Routes, event_of
 from tests.unit.letters import PREFIX, buried, record
 from tests.unit.orders import captured
 
+NOW_MS = 1_795_600_000_000
 EVIL = b"k\x1b[2J\nnext"
 
 
@@ -69,6 +75,70 @@ def test_a_letter_as_text_has_all_of_it_and_every_line_can_be_printed() -> None:
     assert "trace\\x1b: 0xff00" in text
     assert "note: a\\nb" in text
     assert json.loads(text[text.index("\n{") :]) == document_of(captured())
+
+
+def test_a_replay_that_would_be_in_vain_says_so() -> None:
+    letter, sent = buried(captured(amount_minor=0)), Outgoing("t.payments", 1, None, b"", ())
+    event = event_of(letter)
+    assert event is not None
+    broken = broken_rule(event, NOW_MS, 0)
+    replayed = Act(letter, "replayed", sent)
+    assert dlq_text.next_text(replayed, broken).endswith(
+        "to t.payments, partition 1; and would die again, of amount_not_positive"
+    )
+    assert dlq_text.next_text(replayed, None) == "would be replayed: to t.payments, partition 1"
+    assert dlq_text.next_text(Left(letter, "was parked"), broken) == "would be left: was parked"
+    assert dlq_text.today_text(event, broken) == "breaks amount_not_positive: an amount or a quantity is not positive"
+    assert dlq_text.today_text(event, None).startswith("breaks no rule by itself")
+    assert dlq_text.today_text(None, None) == ""
+
+
+class InboxOfOne:
+    """Has one letter, of which something may have been done."""
+
+    def __init__(self, letter: DeadLetter, *done: DeadLetterDone) -> None:
+        self._letter = letter
+        self._done = {note.address: note for note in done}
+        self.routes = Routes(PREFIX, {f"{PREFIX}payments": 12})
+
+    def letter(self, _: str) -> DeadLetter:
+        return self._letter
+
+    whole = letter
+
+    def done(self) -> dict[str, DeadLetterDone]:
+        return self._done
+
+    def broken_rule(self, event: Event) -> Outcome | None:
+        return broken_rule(event, NOW_MS, 0)
+
+
+def mend(monkeypatch: pytest.MonkeyPatch, inbox: InboxOfOne, *arguments: str) -> Result:
+    monkeypatch.setattr(dlq, "Inbox", lambda *_: inbox)
+    monkeypatch.setattr(time, "time_ns", lambda: NOW_MS * 1_000_000)
+    return CliRunner().invoke(command, ["dlq", "mend", "payments.dlq/7@123", "--dry-run", *arguments])
+
+
+def test_a_letter_is_mended_to_have_occurred_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Event] = []
+    inbox = InboxOfOne(buried(captured(), "beyond_horizon"))
+
+    def event(_: DeadLetter, event: Event) -> Outgoing:
+        sent.append(event)
+        return Outgoing("t.payments", 1, None, b"", ())
+
+    monkeypatch.setattr(inbox, "routes", SimpleNamespace(event=event))
+    assert "would be mended: to t.payments" in mend(monkeypatch, inbox, "--now").output
+    assert sent == [replace(captured(), occurred_at_ms=NOW_MS)]
+    assert mend(monkeypatch, inbox).exit_code == 2
+
+
+def test_a_letter_that_was_sent_says_where_its_next_death_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    letter = buried(captured())
+    note = DeadLetterDone(str(letter.address), letter.digest, "replayed", 1, "ada", "", "t.payments/1@5")
+    said = mend(monkeypatch, InboxOfOne(letter, note), "--set", "amount_minor=7").exception
+    assert isinstance(said, RefusedError)
+    assert str(said).endswith("nothing was sent: if it died again, `tally dlq list --each` has it anew")
 
 
 def test_a_value_that_is_no_event_is_shown_as_hex_with_the_reason() -> None:
