@@ -84,9 +84,21 @@ def command(
             records = (record for record in records if record.key == key.encode())
         registry = connect(settings)
         newest = declared is not None and declared.retention_ms is None and begin != "latest"
+        found = False
         for record in limited(records, limit, newest=newest):
-            wire = _wire(registry, record, declared)
+            found, wire = True, _wire(registry, record, declared)
             click.echo(json_line(record, declared, wire) if as_json else line(record, declared, wire))
+        if not found:
+            click.echo(nothing_found(name, declared, key, committed_only=not uncommitted), err=True)
+
+
+def nothing_found(name: str, declared: Topic | None, key: str | None, *, committed_only: bool) -> str:
+    """Say what was looked for in vain, and what the topic's keys are made of where somebody asked for one."""
+    none = "no committed record" if committed_only else "no record"
+    if key is None:
+        return f"{none} of {name} is there"
+    made_of = f": its keys are {declared.key}" if declared is not None else ""
+    return printable(f"{none} of {name} has the key {key}{made_of}")
 
 
 def _records(settings: Settings, name: str, begin: str | int, *, committed_only: bool) -> Iterable[ReadRecord]:

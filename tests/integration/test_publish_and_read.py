@@ -147,6 +147,11 @@ def test_generate_sends_and_tail_shows_what_was_sent(broker: Broker, prefix: str
     shown = CliRunner().invoke(tail.command, ["orders", "--key", first.order_id, "--limit", "1", *where])
     assert shown.exit_code == 0, shown.output
     assert f"{first.order_id}  OrderPlaced event_id=" in shown.output
+    nobody = CliRunner().invoke(tail.command, ["orders", "--key", "m-1", *where])
+    assert (nobody.exit_code, nobody.stdout) == (0, "")
+    assert nobody.stderr == f"no committed record of {prefix}orders has the key m-1: its keys are order_id\n"
+    later = CliRunner().invoke(tail.command, ["orders", "--from", "2100-01-01T00:00:00Z", *where])
+    assert later.stderr == f"no committed record of {prefix}orders is there\n"
     wrong = CliRunner().invoke(tail.command, ["order-statsu", *where])
     assert isinstance(wrong.exception, MissingTopic)
     assert "did you mean order-status" in str(wrong.exception)

@@ -25,7 +25,7 @@ def tail(broker: LocalBroker, prefix: str, *arguments: str) -> list[dict[str, ob
     options = ["--json", "--prefix", prefix, "--bootstrap-servers", broker.bootstrap_servers]
     done = CliRunner().invoke(command, ["tail", *arguments, *options])
     assert done.exit_code == 0, done.output
-    return [json.loads(line) for line in done.output.splitlines()]
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_a_time_shows_what_came_at_it_or_later(broker: LocalBroker, topics: str) -> None:
