@@ -79,7 +79,11 @@ class Overview:
     def notes(self) -> list[str]:
         """Sentences on what may surprise, and needs nobody."""
         found = [f"{row.worker} waits for {reason}" for row in self.workers for reason in row.waiting_for]
-        found += [f"the page of {row.worker} at {row.place} does not answer" for row in self.workers if row.state == SILENT]
+        found += [
+            f"the page of {row.worker} at {row.place} does not answer; if it died, others take over when the group gives it up"
+            for row in self.workers
+            if row.state == SILENT
+        ]
         if len(self.workers) > self.partitions_count:
             idle = ", ".join(row.worker for row in self.workers if not row.tasks)
             found.append(

@@ -145,6 +145,8 @@ def show(seen: Overview, console: Console) -> None:
         console.print(_plain(f"note: {note}"))
     for problem in seen.problems:
         console.print(_plain(f"problem: {problem}"), style="bold red")
+    if paused := next((task.task for task in seen.tasks if task.state == "paused"), None):
+        console.print(f"next: mend what is wrong, then tally tasks resume {paused}", highlight=False)
 
 
 def _workers(seen: Overview) -> Table:

@@ -78,3 +78,4 @@ def test_the_exit_code_is_1_while_one_task_needs_a_person(
     listed = next(line for line in result.output.splitlines() if line.startswith("settlement/7 "))
     assert listed.split()[:3] == ["settlement/7", {UNOWNED: "-", SILENT: "w2"}.get(state, "w1"), state]
     assert ("problem: " in result.output) == bool(exit_code)
+    assert ("next: mend what is wrong, then tally tasks resume settlement/7\n" in result.output) == (state == "paused")

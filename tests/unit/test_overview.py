@@ -105,7 +105,9 @@ def test_the_tasks_of_a_worker_that_does_not_answer_are_known_from_the_cluster()
 
     assert {task.owner for task in found.tasks} == {"w1"}
     assert (row(found, "settlement/3").state, row(found, "settlement/4").state) == (SILENT, "paused")
-    assert found.notes == ["the page of w1 at 127.0.0.1:6067 does not answer"]
+    assert found.notes == [
+        "the page of w1 at 127.0.0.1:6067 does not answer; if it died, others take over when the group gives it up"
+    ]
     assert found.problems == ["task settlement/4 is paused: too many dead letters"]
     assert len(without_page(TOPOLOGY, "", [silent])) == 24
     assert without_page(TOPOLOGY, "", [worker("w2", *every())]) == []
