@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, TextIO
 
+from mode import Service
+
 from streams.errors import TallyError
 from streams.settings import Settings
 
@@ -86,6 +88,7 @@ def set_up(settings: Settings, level: str, stream: TextIO = sys.stderr) -> None:
     handler.setFormatter(JsonFormatter(settings.worker_id) if is_json(settings, stream) else logging.Formatter(TEXT))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     CLIENT.filters = [Damped()]
+    Service.mundane_level = "debug"  # that each part of Faust starts and stops says nothing about the work
     for noisy in ("faust", "mode", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -51,8 +51,8 @@ def _start_ms(_: click.Context, __: click.Parameter, value: str | None) -> int:
 def command(orders: int, seed: int, rate: float | None, start_ms: int, prefix: str | None, bootstrap_servers: str | None) -> None:
     """Send made-up orders and payments to the input topics.
 
-    Some are sent twice, some payments before their orders, and one in a thousand cannot be decoded
-    or breaks a rule. The same seed and start send the same events again: duplicates.
+    Some are sent twice, some payments before their orders, and one in a thousand, but one of
+    each kind at least, cannot be decoded or breaks a rule. The same seed and start send the same events again: duplicates.
     """
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     with cluster_answers():

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
+from mode import Service
 
 from streams.errors import WorkerFencedError
 from streams.logs import CLIENT, client_log, concerning, end_in_json, set_up
@@ -47,6 +48,21 @@ def logged(log_format: str = "json", stream: io.StringIO | None = None) -> io.St
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_that_a_part_of_faust_starts_and_stops_is_no_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Part(Service):
+        async def on_start(self) -> None:
+            self.log.info("says what it has to say")
+
+    async def live() -> None:
+        async with Part():
+            pass
+
+    monkeypatch.setattr(Service, "mundane_level", "info")
+    stream = logged()
+    asyncio.run(live())
+    assert [line["message"] for line in lines(stream)] == ["[^Part]: says what it has to say"]
 
 
 def test_a_terminal_gets_text_and_everything_else_gets_json() -> None:
