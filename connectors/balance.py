@@ -56,14 +56,14 @@ def check_tasks(world: World) -> Iterator[Problem]:
             yield Problem("conflicting", changelog, f"partition {partition}", f"{outcomes.dead} dead by reason", str(by_reason))
 
 
-def check_totals(world: World, expected: Outcomes, dead_by_reason: Counter[str], other_content_count: int) -> Iterator[Problem]:
+def check_totals(world: World, truth: Truth, expected: Outcomes, dead_by_reason: Counter[str]) -> Iterator[Problem]:
     """Give what differs between the tasks' counters, summed, and what was sent."""
     settlement, revenue = summed(world, SETTLEMENT), summed(world, REVENUE)
     if outcomes_of(settlement) != expected:
         yield Problem("conflicting", SETTLEMENT, "all tasks", str(expected), str(outcomes_of(settlement)))
-    other_content = settlement["duplicates|other_content"]
-    if other_content != other_content_count:
-        yield Problem("conflicting", SETTLEMENT, "duplicates|other_content", str(other_content_count), str(other_content))
+    for name, right_count in (("duplicates|other_content", truth.other_content_count), ("waiting_events", truth.waiting_count)):
+        if settlement[name] != right_count:
+            yield Problem("conflicting", SETTLEMENT, name, str(right_count), str(settlement[name]))
     found = Counter({name.removeprefix("dead|"): count for name, count in settlement.items() if name.startswith("dead|")})
     for reason in sorted((found | dead_by_reason).keys()):
         if found[reason] != dead_by_reason[reason]:

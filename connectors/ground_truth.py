@@ -44,6 +44,7 @@ class Truth:
     dead_count: int
     accepted: Money
     waiting: Money
+    waiting_count: int
 
     @property
     def dead_by_reason(self) -> Counter[str]:
@@ -74,11 +75,11 @@ def truth_of(plan: Plan) -> Truth:
         else:
             other_content_count += sent.expected == OTHER_CONTENT
     tables = _Tables({}, defaultdict(Counter), Counter(), Counter())
-    for of_order in applied.values():
-        tables.add(of_order)
+    waiting_count = sum(tables.add(of_order) for of_order in applied.values())
     return Truth(
         tables.order_status, dict(tables.revenue), dead_letters, racing, unmatched,
         len(plan.sent), counts[Applied], counts[Duplicate], other_content_count, counts[Dead], +tables.accepted, +tables.waiting,
+        waiting_count,
     )  # fmt: skip
 
 
@@ -88,13 +89,17 @@ class _Tables(NamedTuple):
     accepted: Money
     waiting: Money
 
-    def add(self, of_order: list[events.Record]) -> None:
-        """Add all that was applied to one order: what has its order, and a refund its capture, is booked; the rest waits."""
+    def add(self, of_order: list[events.Record]) -> int:
+        """Add all that was applied to one order: what has its order, and a refund its capture, is booked; the rest waits.
+
+        Gives how many wait.
+        """
         order = next((event for event in of_order if isinstance(event, events.OrderPlaced)), None)
         captures = {event.payment_id for event in of_order if isinstance(event, events.PaymentCaptured)}
-        booked = []
+        booked, waiting_count = [], 0
         for event in of_order:
             waits = order is None or (isinstance(event, events.PaymentRefunded) and event.payment_id not in captures)
+            waiting_count += waits
             for currency, measure, amount in _measures(event, order):
                 self.accepted[currency, measure] += amount
                 self.waiting[currency, measure] += amount * waits
@@ -105,6 +110,7 @@ class _Tables(NamedTuple):
                     self.revenue[order.merchant_id, currency, time_ms - time_ms % MINUTE_MS][measure] += amount
         if order is not None:
             self.order_status[order.order_id] = _status(order, booked)
+        return waiting_count
 
 
 def _measures(event: events.Record, order: events.OrderPlaced | None) -> Iterator[tuple[str, str, int]]:

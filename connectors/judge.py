@@ -51,7 +51,7 @@ def verdict_on(world: World, truth: Truth) -> Verdict:
         *unmatched_problems,
         *check_offsets(world),
         *check_tasks(world),
-        *check_totals(world, expected, dead_by_reason, truth.other_content_count),
+        *check_totals(world, truth, expected, dead_by_reason),
         *check_money(world, truth, windows),
     ]
     return Verdict(revenue, order_status, outcomes_of(summed(world, SETTLEMENT)), expected, tuple(problems))

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 
+from agents.settlement.books import WAITING_EVENTS
 from agents.settlement.clocks import COUNTER as CLOCK
 from schemas.currencies import DECIMALS
 from streams import metrics
@@ -64,6 +65,7 @@ class _Page:
             if task.stage is not None:
                 self._add_task(samples, task, task.stage)
         samples[metrics.WAITING] = [((currency, measure), amount) for (currency, measure), amount in _waiting(engine.tasks)]
+        samples[metrics.WAITING_EVENTS] = [((), sum(task.counters.get(WAITING_EVENTS, 0) for task in engine.tasks))]
         for metric in METRICS:
             yield _family(metric, samples[metric], histograms.get(metric))
 

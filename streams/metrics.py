@@ -85,6 +85,10 @@ WAITING = Metric(
     "tally_waiting_minor", Kind.GAUGE, "minor units", ("currency", "measure"),
     "money of accepted payments and refunds that wait for what they refer to, in owned tasks",
 )  # fmt: skip
+WAITING_EVENTS = Metric(
+    "tally_waiting_events", Kind.GAUGE, "events", (),
+    "accepted events that wait for what they refer to, in owned tasks: those with money, failed payments and cancellations",
+)  # fmt: skip
 TRANSACTION_AGE = Metric(
     "tally_transaction_age_seconds", Kind.GAUGE, "seconds", (),
     "for how long the transaction that is under way has been open; 0 between two",
@@ -115,7 +119,8 @@ WORKER = Metric("tally_worker_info", Kind.GAUGE, "1", ("worker", "group"), "1; s
 
 METRICS = (
     CONSUMED, APPLIED, DUPLICATES, DEAD_LETTERS, EPOCHS, ABORTS, RESTORED, RESTORES, RESTORE_LEFT, TASK_STATE, LAG_RECORDS,
-    LAG_SECONDS, NEWEST_EVENT, WAITING, TRANSACTION_AGE, POLL_AGE, READY, CLUSTER_WAITS, MEMORY_BUDGET, MEMORY, WORKER,
+    LAG_SECONDS, NEWEST_EVENT, WAITING, WAITING_EVENTS, TRANSACTION_AGE, POLL_AGE, READY, CLUSTER_WAITS, MEMORY_BUDGET, MEMORY,
+    WORKER,
 )  # fmt: skip
 
 _INTRODUCTION = """\

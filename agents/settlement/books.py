@@ -14,6 +14,8 @@ from agents.settlement.booking import Movement
 from agents.settlement.state import OrderState
 from schemas.events import Event, OrderPlaced, PaymentCaptured, PaymentRefunded, UnmatchedPayment
 
+WAITING_EVENTS = "waiting_events"
+"""The counter of the events that wait just now, of every type: a failed payment and a cancellation wait too, without money."""
 MEASURE_OF = {"PaymentCaptured": "captured_minor", "PaymentRefunded": "refunded_minor"}
 
 
@@ -49,17 +51,22 @@ def _held(waiting: tuple[Event, ...], sign: int) -> Iterator[tuple[str, str, str
 
 
 class Books:
-    """Sums the entries of one batch per task and account."""
+    """Sums the entries of one batch per task and account, and counts per task what began to wait less what no longer does."""
 
     def __init__(self) -> None:
         self._sums: Counter[tuple[int, str, str, str]] = Counter()
+        self._waiting: Counter[int] = Counter()
 
     def add(self, partition: int, before: OrderState | None, event: Event | None, decision: Decision[OrderState]) -> None:
         """Enter one applied event, or what time did to an order."""
         for account, currency, measure, amount in entries(before, event, decision):
             self._sums[partition, account, currency, measure] += amount
+        self._waiting[partition] += len(decision.state.waiting) - (len(before.waiting) if before else 0)
 
     def totals(self) -> Iterator[tuple[int, str, int]]:
         """Give ``(partition, counter name, amount)``, names such as ``accepted|EUR|captured_minor``."""
         for (partition, *name), amount in self._sums.items():
             yield partition, "|".join(name), amount
+        for partition, change in self._waiting.items():
+            if change:
+                yield partition, WAITING_EVENTS, change

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from agents.outcomes import DUPLICATE, Decision, Rejected
 from agents.settlement.agent import declare
 from agents.settlement.booking import Movement
-from agents.settlement.books import entries
+from agents.settlement.books import WAITING_EVENTS, entries
 from agents.settlement.decide import (
     MAX_AMOUNT_MINOR,
     MAX_EVENTS_PER_ORDER,
@@ -242,6 +242,7 @@ def test_where_epochs_are_cut_says_nothing_about_what_is_too_old_or_given_up(dat
             world.totals[f"{account}|{currency}|{measure}"] for account in ("accepted", "booked", "waiting", "unmatched")
         )
         assert accepted == booked + waiting + unmatched
+    assert world.totals[WAITING_EVENTS] == sum(len(order.waiting) for order in world.tables[ORDER_STATE.name].values())
     waits = {
         (slot[0], waits_since_ms(order).to_bytes(8, "big") + slot[1])  # type: ignore[union-attr]
         for slot, order in world.tables[ORDER_STATE.name].items()

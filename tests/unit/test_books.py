@@ -103,7 +103,9 @@ def test_books_sum_the_entries_per_task_and_account() -> None:
     books.add(4, first.state, second, applied(first.state, second))
     assert sorted(books.totals()) == [
         (3, "accepted|EUR|captured_minor", 30),
+        (3, "waiting_events", 1),
         (3, "waiting|EUR|captured_minor", 30),
         (4, "accepted|EUR|captured_minor", 35),
+        (4, "waiting_events", 2),
         (4, "waiting|EUR|captured_minor", 35),
     ]

@@ -105,6 +105,7 @@ def exact_world(sent: Plan = PLAN, truth: Truth = TRUTH) -> World:
         names = [f"{account}|{event.currency}|refunded_minor" for account in ("accepted", "unmatched")]
         counters.update({"applied": 1, **dict.fromkeys(names, event.amount_minor)})
     counters["duplicates|other_content"] = truth.other_content_count
+    counters["waiting_events"] = truth.waiting_count
     windowed: Counter[str] = Counter(consumed=40, applied=40)
     for (_, currency, _), measures in truth.revenue.items():
         for measure in events.MEASURES:
@@ -214,7 +215,7 @@ WRONGS: dict[str, tuple[Change, str, str]] = {
         for name in (
             "consumed", "applied", "duplicates", "dead", "dead|truncated", "dead|currency_mismatch",
             "accepted|EUR|captured_minor",
-            "waiting|EUR|captured_minor", "unmatched|SEK|captured_minor", "accepted|USD|orders_count",
+            "waiting|EUR|captured_minor", "waiting_events", "unmatched|SEK|captured_minor", "accepted|USD|orders_count",
         )
     },
     "one minor unit off in what is booked": (with_counter("booked|EUR|refunded_minor", -1), "conflicting", "the money"),

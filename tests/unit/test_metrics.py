@@ -129,6 +129,19 @@ def test_labels_are_bounded_whatever_exceptions_are_called(tmp_path: Path) -> No
     in_world(tmp_path, script)
 
 
+def test_the_events_that_wait_are_counted_over_the_tasks_that_are_owned_now(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        assert samples(read(world), metrics.WAITING_EVENTS) == {(): 0}
+        world.zero.counters["waiting_events"] = 5  # as a task has it that was restored from its marker
+        world.one.counters["waiting_events"] = 2
+        await world.process(order(0, 100), delta())
+        assert samples(read(world), metrics.WAITING_EVENTS) == {(): 7}
+        world.engine.tasks.revoke(world.zero.inputs)
+        assert samples(read(world), metrics.WAITING_EVENTS) == {(): 2}
+
+    in_world(tmp_path, script)
+
+
 def test_every_task_has_one_state_and_says_it(tmp_path: Path) -> None:
     async def script(world: World) -> None:
         world.one.state = TaskState.PAUSED
