@@ -50,6 +50,7 @@ class TaskRow:
     lag_seconds: float | None
     restored_records: int | None
     restore_left_records: int | None
+    probe_left_records: int | None
     newest_event_ms: int | None
     counters: Mapping[str, int]
 
@@ -177,6 +178,7 @@ def _task(
         seconds,
         page.get("restored_records"),
         page.get("restore_left_records"),
+        page.get("probe_left"),
         max((time for topic in stage.reads if (time := counters.get(CLOCK + topic.name, 0))), default=None),
         counters,
     )

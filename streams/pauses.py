@@ -125,7 +125,8 @@ def _nothing_to_do(task: Task, request: Request) -> Answer | None:
         return Answer(409, f"{task.name} is stopped: {task.reason}")
     if request.because and task.state is TaskState.PAUSED:
         return Answer(200, f"{task.name} is paused already: {task.reason}")
-    if not request.because and task.state is TaskState.RUNNING:
+    ends_probe = task.judgement.probe is not None and not request.probe_records
+    if not request.because and task.state is TaskState.RUNNING and not ends_probe:
         return Answer(200, f"{task.name} runs")
     if not request.because and task.state is TaskState.HELD:
         return Answer(200, f"{task.name} goes on by itself; it is held: {task.reason}")

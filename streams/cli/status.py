@@ -180,6 +180,8 @@ def _plain(text: str) -> Text:
 def _remark(row: TaskRow, at_ms: int) -> str:
     if row.state == "restoring" and not row.reason and row.restored_records is not None:
         return f"restored {row.restored_records:,} records, {row.restore_left_records or 0:,} left"
+    if row.state == "running" and row.probe_left_records:
+        return f"on probe: whatever dies, it goes on for {row.probe_left_records:,} records"
     if row.retry_at_ms is not None:
         return f"{row.reason} (tried again in {_duration(max(row.retry_at_ms - at_ms, 0) / 1000)})"
     return row.reason

@@ -44,7 +44,10 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @cluster_options
 def resume(task: str, probe: int | None, as_json: bool, prefix: str | None, bootstrap_servers: str | None) -> None:
-    """Let TASK, such as settlement/7, go on from where it was paused; a stopped one is restored and judged again."""
+    """Let TASK, such as settlement/7, go on from where it was paused; a stopped one is restored and judged again.
+
+    Of a task that runs on a probe, a resume without one ends the probe.
+    """
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     _ask(settings, task, "resume", {"probe": probe or 0}, as_json=as_json)
 

@@ -155,6 +155,7 @@ def test_people_see_it_as_tables_and_nothing_from_outside_steers_their_terminal(
     pages[7] |= {"state": "paused", "reason": "bad \x1b[31m[bold]record"}
     pages[8] |= {"state": "restoring", "restored_records": 120_000, "restore_left_records": 220_000}
     pages[9] |= {"state": "held", "reason": "the registry is asked", "retry_at_ms": NOW_MS + 4_000}
+    pages[10] |= {"probe_left": 4_200}
     lags = {("orders", 0): Lag(1_234, NOW_MS - 7_200_000), ("payments", 0): Lag(0)}
     out = io.StringIO()
 
@@ -166,6 +167,7 @@ def test_people_see_it_as_tables_and_nothing_from_outside_steers_their_terminal(
     assert "restored 120,000 records, 220,000 left" in text
     assert "the registry is asked (tried again in 4.0 s)" in text
     assert "\\x1b[31m[bold]record" in text
+    assert re.search(r"settlement/10 .* on probe: whatever dies, it goes on for 4,200 records", text)
     assert "\x1b" not in text
     assert "1 worker   24 tasks: 21 running" in text
 

@@ -139,6 +139,23 @@ def test_an_operator_pauses_a_task_and_lets_it_go_on_where_it_stood(tmp_path: Pa
     in_world(tmp_path, script)
 
 
+def test_a_probe_that_is_longer_than_what_waits_is_ended_by_a_resume_without_one(tmp_path: Path) -> None:
+    async def script(world: World) -> None:
+        await world.process(*junk(0, 100, LINE + 1))
+        await ask(world, Request("settlement/0", probe_records=5_000))
+        await world.engine.ownership.follow(Polled(), world.engine.announce)
+        await world.process(*junk(0, 100, LINE + 1))
+        assert (world.zero.state, world.zero.judgement.probe) == (TaskState.RUNNING, Probe(5_000, 5_000 - LINE - 1, LINE + 1))
+        assert await ask(world, Request("settlement/0", probe_records=10)) == (200, "settlement/0 runs")
+        assert await ask(world, Request("settlement/0")) == (200, "settlement/0 goes on")
+        await world.engine.ownership.follow(Polled(), world.engine.announce)
+        assert (world.zero.state, world.zero.judgement) == (TaskState.RUNNING, FRESH)
+        await world.process(*junk(0, 100 + LINE + 1, LINE + 1))
+        assert world.zero.state is TaskState.PAUSED
+
+    in_world(tmp_path, script)
+
+
 @pytest.mark.parametrize(("dead", "state"), [(5, TaskState.RUNNING), (6, TaskState.PAUSED)])
 def test_a_probe_processes_exactly_its_records_and_is_judged_by_them(tmp_path: Path, dead: int, state: TaskState) -> None:
     async def script(world: World) -> None:
