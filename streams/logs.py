@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 CLIENT = logging.getLogger("librdkafka")
 CLIENT_EVERY_S = 30.0
-"""As often as the client itself repeats a line at most, where it notices that it is the same."""
+"""As often as a client itself repeats a line at most, where it notices that it is the same."""
 CLIENT_LINES_MAX = 1_000
 """Different lines that are remembered."""
 FIELDS = ("task", "epoch", "offset")
@@ -93,23 +93,43 @@ def set_up(settings: Settings, level: str, stream: TextIO = sys.stderr) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-class Damped(logging.Filter):
-    """Keeps Kafka's client from saying the same of the same broker many times a second while it is away."""
+class Repeats:
+    """Which of equal lines to say: the first, then one in a while, with how many were left out. Pure: told the time."""
 
-    def __init__(self, every_s: float = CLIENT_EVERY_S) -> None:
-        super().__init__()
+    def __init__(self, every_s: float = CLIENT_EVERY_S, lines_max: int = CLIENT_LINES_MAX) -> None:
         self._every_s = every_s
-        self._said_s: dict[str, float] = {}
+        self._lines_max = lines_max
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def heard(self, line: str, at_s: float) -> int | None:
+        """Give how many equal lines were left out since the last one that was said; None: leave this one out too."""
+        said_s, left_out_count = self._said.get(line, (None, 0))
+        if said_s is not None and at_s - said_s < self._every_s:
+            self._said[line] = said_s, left_out_count + 1
+            return None
+        if said_s is None and len(self._said) >= self._lines_max:
+            self._said.clear()
+        self._said[line] = at_s, 0
+        return left_out_count
+
+
+class Damped(logging.Filter):
+    """Keeps Kafka's clients from saying the same many times a second while a broker is away.
+
+    Two lines are equal if they are of the same client and differ only in how long something took.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeats = Repeats()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let the first of equal lines through, and then one in a while; how long it took makes no difference."""
-        what = record.getMessage().partition(" (after")[0]
-        if record.created - self._said_s.get(what, -self._every_s) < self._every_s:
-            return False
-        if len(self._said_s) >= CLIENT_LINES_MAX:
-            self._said_s.clear()
-        self._said_s[what] = record.created
-        return True
+        """Let the first of equal lines through, and then one in a while, with a count of the others."""
+        message = record.getMessage()
+        left_out_count = self._repeats.heard(message.partition(" (after")[0], record.created)
+        if left_out_count:
+            record.msg, record.args = f"{message}; {left_out_count:,} more like it before", ()
+        return left_out_count is not None
 
 
 def client_log() -> dict[str, Any]:

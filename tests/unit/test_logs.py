@@ -15,7 +15,7 @@ from confluent_kafka import Consumer
 from mode import Service
 
 from streams.errors import WorkerFencedError
-from streams.logs import CLIENT, client_log, concerning, end_in_json, set_up
+from streams.logs import CLIENT, Repeats, client_log, concerning, end_in_json, set_up
 from streams.settings import Settings
 from streams.threads import Threads
 from streams.transaction import Aborted
@@ -163,13 +163,34 @@ def test_kafkas_client_speaks_in_json_where_the_log_does() -> None:
     assert {(line["logger"], line["worker"]) for line in lines(stream)} == {("librdkafka", "w1")}
 
 
-def test_a_broker_that_is_away_is_not_said_many_times_a_second() -> None:
+def test_a_broker_that_is_away_is_said_once_by_each_client_and_then_counted() -> None:
     stream = logged("json")
-    for milliseconds in range(0, 60_000, 50):
-        for broker in ("127.0.0.1:1", "GroupCoordinator"):
+    for milliseconds in range(0, 60_050, 50):
+        for client in ("w1#consumer-1", "w1#producer-2"):
             record = CLIENT.makeRecord(
-                CLIENT.name, logging.ERROR, "", 0, f"FAIL {broker} refused (after {milliseconds}ms)", (), None
+                CLIENT.name, logging.ERROR, "", 0, "FAIL [%s] refused (after %sms)", (client, milliseconds), None
             )
             record.created = 1_000.0 + milliseconds / 1_000
             CLIENT.handle(record)
-    assert len(lines(stream)) == 4, "two brokers, each at once and after half a minute"
+    said = [line["message"] for line in lines(stream)]
+    assert [line for line in said if "consumer" in line] == [
+        "FAIL [w1#consumer-1] refused (after 0ms)",
+        "FAIL [w1#consumer-1] refused (after 30000ms); 599 more like it before",
+        "FAIL [w1#consumer-1] refused (after 60000ms); 599 more like it before",
+    ]
+    assert len(said) == 6
+
+
+def test_a_line_that_comes_rarely_is_always_said_and_another_at_once() -> None:
+    repeats = Repeats(every_s=30)
+    assert [repeats.heard("a", at_s) for at_s in (0, 30, 60)] == [0, 0, 0]
+    assert [repeats.heard(line, 61) for line in ("a", "b", "a", "b")] == [None, 0, None, None]
+    assert [repeats.heard(line, 91) for line in ("a", "b", "a")] == [2, 1, None]
+    assert repeats.heard("a", 1_000) == 1, "what was left out before a long silence is said too"
+
+
+def test_not_more_lines_are_remembered_than_a_limit() -> None:
+    repeats = Repeats(every_s=30, lines_max=2)
+    assert [repeats.heard(line, 0) for line in ("a", "b", "a", "b")] == [0, 0, None, None]
+    assert repeats.heard("a", 30) == 1, "one that is known takes no room"
+    assert [repeats.heard(line, 31) for line in ("b", "c", "a")] == [1, 0, 0], "a third line, and all is forgotten"
