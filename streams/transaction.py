@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -181,7 +182,8 @@ class TransactionalProducer:
             self._producer.send_offsets_to_transaction(offsets, transaction.group_metadata, ATTEMPT_S)
             if unfinished is not None:
                 raise unfinished
-            self._producer.flush(ATTEMPT_S)  # what is still on its way the commit waits for; what was refused it reports
+            with contextlib.suppress(SystemError):  # a fatal error within a delivery report; the commit says which
+                self._producer.flush(ATTEMPT_S)  # what is still on its way the commit waits for; what was refused it reports
             self._reach("before_commit")
             asked = True
             self._retry(lambda: self._producer.commit_transaction(ATTEMPT_S))

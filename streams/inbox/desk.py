@@ -161,11 +161,11 @@ class Desk:
     def _call(self, what: str, step: Callable[[], None]) -> None:
         try:
             step()
-        except (KafkaException, SystemError) as raised:
-            # A fatal error is raised within a delivery report, and comes wrapped by what the report called next.
-            error = raised.__cause__ if isinstance(raised, SystemError) else raised
-            if not isinstance(error, KafkaException):
-                raise
+        except SystemError:
+            # A fatal error that the client raises within a delivery report comes wrapped, or is lost; its next call says it.
+            self._call(what, lambda: self._producer.abort_transaction(CALL_TIMEOUT_S))
+            raise
+        except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() in _FENCED:
                 raise InboxTakenError from error

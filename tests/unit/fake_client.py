@@ -36,9 +36,9 @@ class FakeCluster:
         self.end_offsets: Counter[tuple[str, int]] = Counter()
         self.full_after: int | None = None
         self.breaks: tuple[int, KafkaError] | None = None
-        self._errors: defaultdict[str, Iterator[KafkaError | None]] = defaultdict(lambda: iter(()))
+        self._errors: defaultdict[str, Iterator[KafkaError | SystemError | None]] = defaultdict(lambda: iter(()))
 
-    def fail(self, call: str, errors: Iterable[KafkaError | None]) -> None:
+    def fail(self, call: str, errors: Iterable[KafkaError | SystemError | None]) -> None:
         """Let the next calls of this name raise these, one each, whichever client is asked; None lets one pass.
 
         ``deliver`` is no call: its errors keep records on their way, which a flush counts and a commit raises.
@@ -55,6 +55,8 @@ class FakeCluster:
 
     def raise_next(self, call: str) -> None:
         error = next(self._errors[call], None)
+        if isinstance(error, SystemError):
+            raise error
         if error is not None:
             raise KafkaException(error)
 

@@ -243,6 +243,31 @@ def test_a_second_operator_ends_the_first_with_exit_code_4(call: str) -> None:
     assert desk.done == {}
 
 
+LOST = SystemError("<method 'flush' of 'cimpl.Producer' objects> returned NULL without setting an exception")
+"""What confluent-kafka 2.16 raises now and then in place of the fatal error that it learnt of while it flushed."""
+
+
+@pytest.mark.parametrize("call", ["begin_transaction", "flush", "commit_transaction"])
+def test_a_fatal_error_that_the_client_loses_is_the_one_that_its_next_call_says(call: str) -> None:
+    cluster = FakeCluster()
+    desk = desk_on(cluster)
+    cluster.fail(call, [LOST])
+    cluster.fail("abort_transaction", [KafkaError(KafkaError._FENCED, fatal=True)])
+    with pytest.raises(InboxTakenError):
+        desk.do([Act(buried(), "parked")])
+    assert desk.done == {}
+
+
+def test_a_client_that_breaks_without_a_fatal_error_is_a_defect_and_said_as_it_is() -> None:
+    cluster = FakeCluster()
+    desk = desk_on(cluster)
+    cluster.fail("flush", [LOST])
+    with pytest.raises(SystemError, match="returned NULL"):
+        desk.do([Act(buried(), "parked")])
+    assert cluster.client.calls[-1] == "abort_transaction"
+    assert desk.done == {}
+
+
 @pytest.mark.parametrize("call", ["begin_transaction", "produce", "commit_transaction"])
 def test_what_fails_is_aborted_and_said_and_not_taken_as_done(call: str) -> None:
     cluster = FakeCluster()

@@ -303,6 +303,14 @@ def test_f06_a_worker_whose_transaction_the_cluster_ended_by_its_time_out_goes_o
 # more; the transactional calls say why (as librdkafka 2.16 does on a real broker, tests/integration/test_transactions.py).
 
 
+def test_f04_a_fence_that_the_client_loses_while_it_flushes_is_said_by_the_commit(worker: Worker) -> None:
+    producer = worker.start()
+    worker.cluster.fail("flush", [SystemError("returned NULL without setting an exception")])
+    worker.cluster.fail("commit_transaction", [fenced(KafkaError._FENCED)])
+    with pytest.raises(WorkerFencedError):
+        producer.commit(WHOLE)
+
+
 def test_f04_a_producer_that_is_fenced_while_it_takes_records_says_so_and_fences_nobody(worker: Worker) -> None:
     producer = worker.start()
     worker.cluster.break_after(1, fenced(KafkaError._FENCED))
