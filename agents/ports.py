@@ -34,10 +34,16 @@ DAY_MS = 24 * 60 * 60 * 1_000
 
 @dataclass(frozen=True)
 class Limits:
-    """What a deployment sets of the rules. Both are in event time."""
+    """What a deployment sets of the rules. Times are event time."""
 
     dedup_horizon_ms: int = 7 * DAY_MS
     waiting_max_ms: int = DAY_MS
+    grace_ms: int = 10 * 60_000
+    idle_delay_ms: int = 10 * 60_000
+    unpaid_after_ms: int = 30 * 60_000
+    keep_closed_ms: int = 180 * DAY_MS
+    alert_orders_max: int = 10
+    alert_gross_minor_max: int = 1_000_000
 
 
 class Row(Protocol):
@@ -52,12 +58,49 @@ class Row(Protocol):
         """The decoded event."""
 
 
+@dataclass(frozen=True)
+class Tick:
+    """The time, as it comes to one task: told when the inputs that are idle are others than the task said, and while all are.
+
+    Attributes:
+        partition: number of the task.
+        now_ms: the worker's wall clock, milliseconds since 1970.
+        idle: declared names of the task's inputs that are read to their end and have brought nothing for a while;
+            all others are active. An input with records in the same batch is never among them.
+    """
+
+    partition: int
+    now_ms: int
+    idle: frozenset[str]
+
+
 class Batch(Protocol):
-    """The records of one epoch for one agent, over all its tasks, in order of arrival per partition."""
+    """The records of one epoch for one agent, over all its tasks, in order of arrival per partition.
+
+    There may be none: a batch may have ticks alone, or only follow a call of :meth:`again`.
+    """
 
     @property
     def rows(self) -> Sequence[Row]:
         """What could be decoded; what could not is a dead letter already."""
+
+    @property
+    def ticks(self) -> Sequence[Tick]:
+        """At most one per task, by partition."""
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        """All tasks of the batch, sorted: with records, with a tick, or that asked for it. Each gets a marker in this epoch."""
+
+    def epoch(self, partition: int) -> int:
+        """Give the number that the marker of a task of this batch will have; each commit of the task has the next one."""
+
+    def again(self, partition: int) -> None:
+        """Ask for another epoch of this task at once after this one is committed.
+
+        Its batch has the partition in :attr:`partitions`, and rows and a tick of it only if there happen to be any. An epoch
+        that is not committed asks for nothing.
+        """
 
     def attempt(
         self, row: Row, decide: Callable[..., Decision[S] | Duplicate | Rejected], state: S | None, *facts: Any

@@ -14,7 +14,8 @@ from agents.envelope import Envelope, refusal
 from agents.outcomes import Rejected
 from agents.ports import Limits
 from agents.settlement import agent as settlement
-from agents.settlement.decide import RULE_BOOK, WAITED_TOO_LONG
+from agents.settlement.decide import RULE_BOOK
+from agents.settlement.lifecycle import WAITED_TOO_LONG
 from agents.settlement.rows import order_key
 from agents.settlement.state import ORDER_STATE
 from agents.testing import MemoryRuntime

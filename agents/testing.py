@@ -5,9 +5,10 @@
     world = MemoryRuntime().run(declare, [[(0, placed), (0, captured)], [(0, refunded)]])
     world.newest(ORDER_STATUS)[b"o-1"].captured_minor
 
-Each inner list is one batch, and so one epoch: ``(partition, event)`` in order of arrival. Tables
-and counters go on from run to run. It passes the same contract suite as the engine's tables and
-batches over RocksDB and Kafka's messages.
+Each inner list is one batch, and so one epoch: ``(partition, event)`` in order of arrival, and
+:class:`agents.ports.Tick` for a task to which the time comes. An epoch that a task asks for with ``again`` follows at
+once. Tables, counters and numbers of epochs go on from run to run. It passes the same contract suite as the engine's
+tables and batches over RocksDB and Kafka's messages.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from agents.outcomes import Decision, Duplicate, Rejected
-from agents.ports import AgentFunction, Limits, Row, Runtime, Slot, TableSpec
+from agents.ports import AgentFunction, Limits, Row, Runtime, Slot, TableSpec, Tick
 from schemas.codec import encode
 from schemas.events import Record
 from schemas.partitioning import partition_of
 from schemas.topics import Topic
 
 S = TypeVar("S")
+
+Item: TypeAlias = tuple[int, Any] | Tick
+"""What a batch is made of: a record as ``(partition, event)``, or a tick."""
+
+AGAIN_MAX = 10_000
+"""Epochs that one batch may draw after it: more than any test needs, and an agent that always asks for one more is found out."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,13 @@ class Dropped:
 
 @dataclass
 class MemoryWorld:
-    """What was committed: rows per topic, dead letters and duplicates in order, counters per partition, table rows per slot."""
+    """What was committed: rows per topic, dead letters and duplicates in order, counters and epochs per partition, table rows."""
 
     rows: defaultdict[str, list[Emitted]] = field(default_factory=lambda: defaultdict(list))
     dead_letters: list[DeadLetter] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     counters: defaultdict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    epochs: Counter[int] = field(default_factory=Counter)
     tables: dict[str, dict[Slot, Any]] = field(default_factory=dict)
 
     def newest(self, topic: Topic) -> dict[bytes, Any]:
@@ -137,11 +144,12 @@ class MemoryTable(Generic[S]):
 class MemoryBatch:
     """Implements :class:`agents.ports.Batch`; what it collects counts only once it is committed."""
 
-    def __init__(
-        self, events: Iterable[tuple[int, Any]], committed: Mapping[int, Mapping[str, int]] = MappingProxyType({})
-    ) -> None:
-        self._rows = [MemoryRow(partition, event) for partition, event in events]
-        self._committed = committed
+    def __init__(self, items: Iterable[Item], world: MemoryWorld, again: Collection[int] = ()) -> None:
+        items = list(items)
+        self._rows = [MemoryRow(*item) for item in items if not isinstance(item, Tick)]
+        self._ticks = sorted((item for item in items if isinstance(item, Tick)), key=lambda tick: tick.partition)
+        self._partitions = sorted({row.partition for row in self._rows} | {tick.partition for tick in self._ticks} | set(again))
+        self._world = world
         self.begin()
 
     def begin(self) -> None:
@@ -149,6 +157,7 @@ class MemoryBatch:
         self.emitted: list[tuple[str, Emitted]] = []
         self.dead_letters: list[DeadLetter] = []
         self.dropped: list[Dropped] = []
+        self.asked: set[int] = set()
         self.counters: defaultdict[int, Counter[str]] = defaultdict(Counter)
         for row in self._rows:
             self.count(row.partition, "consumed", 1)
@@ -157,6 +166,28 @@ class MemoryBatch:
     def rows(self) -> Sequence[Row]:
         """The records, in order of arrival."""
         return self._rows
+
+    @property
+    def ticks(self) -> Sequence[Tick]:
+        """At most one per partition, by partition."""
+        return self._ticks
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        """All partitions of the batch, sorted."""
+        return self._partitions
+
+    def epoch(self, partition: int) -> int:
+        """Give the number that this epoch will have for a partition of the batch."""
+        if partition not in self._partitions:
+            raise KeyError(partition)
+        return self._world.epochs[partition] + 1
+
+    def again(self, partition: int) -> None:
+        """Ask for another epoch of a partition of the batch; it follows at once."""
+        if partition not in self._partitions:
+            raise KeyError(partition)
+        self.asked.add(partition)
 
     def attempt(
         self, row: Row, decide: Callable[..., Decision[S] | Duplicate | Rejected], state: S | None, *facts: Any
@@ -195,7 +226,7 @@ class MemoryBatch:
 
     def counter(self, partition: int, name: str) -> int:
         """Give a running counter of the partition as of the last commit; 0 if it was never added to."""
-        return self._committed.get(partition, {}).get(name, 0)
+        return self._world.counters[partition][name] if partition in self._world.counters else 0
 
     def _bury(self, row: Row, error_class: str, reason: str, detail: str) -> None:
         self.dead_letters.append(DeadLetter(row.partition, row.event, error_class, reason, detail))
@@ -228,25 +259,25 @@ class MemoryRuntime:
     def run(
         self,
         declare: Callable[[Runtime], None],
-        batches: Iterable[Iterable[tuple[int, Any]]],
+        batches: Iterable[Iterable[Item]],
         *,
         redo: Collection[int] = (),
     ) -> MemoryWorld:
         """Run the agent that ``declare`` declares over ``batches``, one epoch each; give the world after them.
 
         ``redo`` numbers the batches (from 0) whose effects are thrown away once before they are
-        run again, as after an aborted transaction.
+        run again, as after an aborted transaction; the epochs that they ask for are redone too.
 
         Raises:
             ValueError: ``declare`` declares none or several agents.
-            RuntimeError: the agent awaited something other than its stream, or ended before it.
+            RuntimeError: the agent awaited something other than its stream, ended before it, or always asks for one more epoch.
         """
         self._agents = {}
         declare(self)
         if len(self._agents) != 1:
             raise ValueError(f"run takes one agent at a time, and {declare.__module__} declares {sorted(self._agents) or 'none'}")
         (function,) = self._agents.values()
-        to_run = [MemoryBatch(events, self.world.counters) for events in batches]
+        to_run = [MemoryBatch(items, self.world) for items in batches]
         committed: list[MemoryBatch] = []
         _drive(function(self._stream(to_run, redo, committed)))
         if len(committed) < len(to_run):
@@ -257,14 +288,21 @@ class MemoryRuntime:
     async def _stream(
         self, to_run: Sequence[MemoryBatch], redo: Collection[int], committed: list[MemoryBatch]
     ) -> AsyncIterator[MemoryBatch]:
-        for number, batch in enumerate(to_run):
-            yield batch
-            if number in redo:
-                self._forget()
-                batch.begin()
+        for number, given in enumerate(to_run):
+            batch = given
+            for _ in range(AGAIN_MAX):
                 yield batch
-            self._commit(batch)
-            committed.append(batch)
+                if number in redo:
+                    self._forget()
+                    batch.begin()
+                    yield batch
+                self._commit(batch)
+                if not batch.asked:
+                    break
+                batch = MemoryBatch((), self.world, batch.asked)
+            else:
+                raise RuntimeError(f"batch {number} drew {AGAIN_MAX:,} epochs after it: its agent always asks for one more")
+            committed.append(given)
 
     def _forget(self) -> None:
         for table in self._tables.values():
@@ -279,6 +317,7 @@ class MemoryRuntime:
         self.world.dropped += batch.dropped
         for partition, counter in batch.counters.items():
             self.world.counters[partition].update(counter)
+        self.world.epochs.update(batch.partitions)
 
 
 def _drive(coroutine: Any) -> None:

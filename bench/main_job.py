@@ -22,7 +22,7 @@ from bench.poison import BAD_RATIO, Poison
 from bench.product import ROOT, ProductError, Restore, restore, run_backlog
 from bench.report import Pair, Report, pair_lines
 from connectors.ground_truth import Truth, truth_of
-from connectors.judge import judge
+from connectors.judge import Terms, judge
 from connectors.reader import ReadError
 from connectors.sources.generator import Dead, DeadOrUnmatched, Plan, plan
 from connectors.sources.publish import PublishError, publish
@@ -82,7 +82,7 @@ class Bench:
             settings, self._folder / f"{name}.worker.log", self.broker_pid, lambda at: self.say(f"{name}: product, {at}")
         )
         self.say(f"{name}: the judge reads what it committed", now=True)
-        verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth)
+        verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth, Terms.of(settings))
         stages = shape.measure(settings.cluster, settings.prefix, product.events_count)
         shape_file = self._folder / f"{name}.shape.json"
         shape.save(stages, shape_file)
@@ -102,7 +102,7 @@ class Bench:
         settings = self.publish(name, sent, **changes)
         log_file = self._folder / f"{name}.worker.log"
         figures = run_backlog(settings, log_file, self.broker_pid, lambda at: self.say(f"{name}: product, {at}"))
-        verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth_of(sent))
+        verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth_of(sent), Terms.of(settings))
         if not verdict.exact:
             click.echo(verdict.headline(), err=True)
         return figures, verdict.exact

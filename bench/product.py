@@ -18,7 +18,7 @@ from pathlib import Path
 from bench.figures import Figures, Moment, Watch
 from connectors.cluster import Cluster
 from connectors.reader import end_offsets, read_group_offsets, read_topic
-from schemas.topics import ORDERS, PARTITIONS, PAYMENTS, REVENUE_DELTAS
+from schemas.topics import CUSTOMER_DELTAS, ORDERS, PARTITIONS, PAYMENTS, REVENUE_DELTAS
 from streams.settings import Settings
 from streams.topology import TOPOLOGY
 
@@ -148,9 +148,10 @@ def run_backlog(
         begin = watch.now()
         samples = _sample(settings, worker, watch, inputs, say)
         worker.stop()
-    name = REVENUE_DELTAS.named(settings.prefix)
-    records = read_topic(settings.cluster, name)
-    ends = inputs | {(name, record.partition): record.offset + 1 for record in records}
+    ends = dict(inputs)
+    for deltas in (REVENUE_DELTAS, CUSTOMER_DELTAS):
+        name = deltas.named(settings.prefix)
+        ends |= {(name, record.partition): record.offset + 1 for record in read_topic(settings.cluster, name)}
     inputs_done, drained = first_complete(samples, inputs), first_complete(samples, ends)
     if inputs_done is None or drained is None:
         raise ProductError("the worker went quiet before it had consumed all of its own deltas; see its log")
@@ -187,7 +188,7 @@ def _sample(settings: Settings, worker: Worker, watch: Watch, inputs: Offsets, s
     """Look every 100 ms until the inputs are committed and nothing has moved for a second."""
     names = [
         (topic.named(settings.prefix), partition)
-        for topic in (ORDERS, PAYMENTS, REVENUE_DELTAS)
+        for topic in (ORDERS, PAYMENTS, REVENUE_DELTAS, CUSTOMER_DELTAS)
         for partition in range(topic.partitions)
     ]
     samples: list[Sample] = []

@@ -44,7 +44,9 @@ def measure(cluster: Cluster, prefix: str, events_count: int) -> tuple[StageShap
     stages = []
     sizes: dict[str, list[Size]] = {}
     for stage in TOPOLOGY:
-        written = {topic.name: _sizes(read_topic(cluster, topic.named(prefix))) for topic in _written_by(stage)}
+        # What several stages write to is counted with the first of them.
+        topics = [topic for topic in _written_by(stage) if topic.name not in sizes]
+        written = {topic.name: _sizes(read_topic(cluster, topic.named(prefix))) for topic in topics}
         # A stage's input is an earlier stage's output, or what the generator sent.
         internal = [len(sizes[topic.name]) for topic in stage.reads if topic.name in sizes]
         stages.append(StageShape(stage.name, tuple(t.name for t in stage.reads), sum(internal) or events_count, written))

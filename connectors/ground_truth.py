@@ -1,24 +1,23 @@
-"""What is right, added up from what was sent and nothing else.
+"""What is right, from what was sent and nothing else.
 
-The expectation of each record says whether it counts; the rest of this page is the definition of
-the two tables, of the dead letters and of the money. It shares no rule with the agents.
+The expectation of each record says what becomes of it; what rows the accepted ones make is said by ``reference.py`` and
+``reference_orders.py``. No rule is shared with the agents.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from functools import cached_property
+from typing import TypeAlias
 
-from connectors.sources.sent import OTHER_CONTENT, Applied, Dead, DeadOrUnmatched, Duplicate, Plan, Unmatched
+from connectors.reference import Booked, booked
+from connectors.reference_orders import order_status
+from connectors.sources.sent import OTHER_CONTENT, Applied, Dead, DeadOrUnmatched, Duplicate, Late, Plan, Unmatched
 from schemas import codec, events
 from schemas.topics import Topic
 
-MINUTE_MS = 60_000
-
-RowId: TypeAlias = tuple[str, str, int]
-"""merchant_id, currency, window_start_ms."""
 Money: TypeAlias = Counter[tuple[str, str]]
 """(currency, measure) to minor units, or to a count for ``orders_count``."""
 Identity: TypeAlias = tuple[Topic, bytes | None, bytes | None]
@@ -29,11 +28,12 @@ Identity: TypeAlias = tuple[Topic, bytes | None, bytes | None]
 class Truth:
     """The right answer. ``racing`` are records that may be dead letters or unmatched rows: one of both, once.
 
-    ``unmatched`` are rows, once each. Neither is in the counts and sums.
+    ``unmatched`` are rows, once each. Neither is among the ``accepted`` events, nor in the counts and sums.
+    ``late_ids`` are the event ids of those accepted that came too late for all windows.
     """
 
-    order_status: dict[str, events.OrderStatus]
-    revenue: dict[RowId, Counter[str]]
+    accepted: tuple[events.Event, ...]
+    late_ids: frozenset[str]
     dead_letters: dict[Identity, tuple[Dead, ...]]
     racing: dict[Identity, DeadOrUnmatched]
     unmatched: dict[Identity, Unmatched]
@@ -42,9 +42,27 @@ class Truth:
     duplicates_count: int
     other_content_count: int
     dead_count: int
-    accepted: Money
-    waiting: Money
-    waiting_count: int
+
+    @cached_property
+    def booked(self) -> list[Booked]:
+        """What the aggregates are made of."""
+        return booked(self.accepted)
+
+    @cached_property
+    def waiting(self) -> list[events.Event]:
+        """What was accepted and is not booked: its order, or its capture, never came."""
+        counts = {each.event.event_id for each in self.booked}
+        return [event for event in self.accepted if event.event_id not in counts]
+
+    @cached_property
+    def order_status(self) -> dict[str, events.OrderStatus]:
+        """The row of each order."""
+        return order_status(self.booked)
+
+    @cached_property
+    def accepted_money(self) -> Money:
+        """All that was accepted; a cancellation counts when its order is there, because nobody knows before what it is worth."""
+        return money_of(self.booked) + waiting_money(self.waiting)
 
     @property
     def dead_by_reason(self) -> Counter[str]:
@@ -53,105 +71,64 @@ class Truth:
 
 
 def truth_of(plan: Plan) -> Truth:
-    """Give the truth of ``plan``: pure, one pass over what was sent and one over the orders."""
+    """Give the truth of ``plan``: pure, one pass over what was sent."""
     counts: Counter[type] = Counter()
+    accepted: list[events.Event] = []
+    late_ids: set[str] = set()
     dead_letters: dict[Identity, tuple[Dead, ...]] = {}
     racing: dict[Identity, DeadOrUnmatched] = {}
     unmatched: dict[Identity, Unmatched] = {}
     other_content_count = 0
-    applied: defaultdict[str, list[events.Record]] = defaultdict(list)
     for sent in plan.sent:
         counts[type(sent.expected)] += 1
         identity = (sent.topic, sent.key, sent.value)
-        if isinstance(sent.expected, Applied):
-            event = codec.decode(sent.value)
-            applied[event.order_id].append(event)  # type: ignore[union-attr]
-        elif isinstance(sent.expected, Dead):
-            dead_letters[identity] = (*dead_letters.get(identity, ()), sent.expected)
-        elif isinstance(sent.expected, DeadOrUnmatched):
-            racing[identity] = sent.expected
-        elif isinstance(sent.expected, Unmatched):
-            unmatched[identity] = sent.expected
-        else:
-            other_content_count += sent.expected == OTHER_CONTENT
-    tables = _Tables({}, defaultdict(Counter), Counter(), Counter())
-    waiting_count = sum(tables.add(of_order) for of_order in applied.values())
+        match sent.expected:
+            case Applied() | Late():
+                event: events.Event = codec.decode(sent.value)  # type: ignore[assignment]
+                accepted.append(event)
+                if isinstance(sent.expected, Late):
+                    late_ids.add(event.event_id)
+            case Dead():
+                dead_letters[identity] = (*dead_letters.get(identity, ()), sent.expected)
+            case DeadOrUnmatched():
+                racing[identity] = sent.expected
+            case Unmatched():
+                unmatched[identity] = sent.expected
+            case Duplicate():
+                other_content_count += sent.expected == OTHER_CONTENT
     return Truth(
-        tables.order_status, dict(tables.revenue), dead_letters, racing, unmatched,
-        len(plan.sent), counts[Applied], counts[Duplicate], other_content_count, counts[Dead], +tables.accepted, +tables.waiting,
-        waiting_count,
+        tuple(accepted), frozenset(late_ids), dead_letters, racing, unmatched, len(plan.sent), len(accepted),
+        counts[Duplicate], other_content_count, counts[Dead],
     )  # fmt: skip
 
 
-class _Tables(NamedTuple):
-    order_status: dict[str, events.OrderStatus]
-    revenue: defaultdict[RowId, Counter[str]]
-    accepted: Money
-    waiting: Money
-
-    def add(self, of_order: list[events.Record]) -> int:
-        """Add all that was applied to one order: what has its order, and a refund its capture, is booked; the rest waits.
-
-        Gives how many wait.
-        """
-        order = next((event for event in of_order if isinstance(event, events.OrderPlaced)), None)
-        captures = {event.payment_id for event in of_order if isinstance(event, events.PaymentCaptured)}
-        booked, waiting_count = [], 0
-        for event in of_order:
-            waits = order is None or (isinstance(event, events.PaymentRefunded) and event.payment_id not in captures)
-            waiting_count += waits
-            for currency, measure, amount in _measures(event, order):
-                self.accepted[currency, measure] += amount
-                self.waiting[currency, measure] += amount * waits
-            if order is not None and not waits:
-                booked.append(event)
-                time_ms = max(event.occurred_at_ms, order.occurred_at_ms)  # type: ignore[union-attr]
-                for currency, measure, amount in _measures(event, order):
-                    self.revenue[order.merchant_id, currency, time_ms - time_ms % MINUTE_MS][measure] += amount
-        if order is not None:
-            self.order_status[order.order_id] = _status(order, booked)
-        return waiting_count
+def money_of(known: Iterable[Booked]) -> Money:
+    """Give the sums of what is booked."""
+    sums: Money = Counter()
+    for _, event, order in known:
+        for measure, amount in _measures(event, order):
+            sums[order.currency, measure] += amount
+    return sums
 
 
-def _measures(event: events.Record, order: events.OrderPlaced | None) -> Iterator[tuple[str, str, int]]:
-    """Give (currency, measure, amount) that ``event`` adds to the minute of its delta; a failed payment adds none."""
-    if isinstance(event, events.OrderPlaced):
-        yield event.currency, "orders_count", 1
-        yield event.currency, "gross_minor", event.amount_minor
-    elif isinstance(event, events.PaymentCaptured):
-        yield event.currency, "captured_minor", event.amount_minor
-    elif isinstance(event, events.PaymentRefunded):
-        yield event.currency, "refunded_minor", event.amount_minor
-    elif isinstance(event, events.OrderCancelled) and order is not None:
-        yield order.currency, "cancelled_minor", order.amount_minor
+def waiting_money(waiting: Iterable[events.Event]) -> Money:
+    """Give the sums of what waits."""
+    sums: Money = Counter()
+    for event in waiting:
+        for measure, amount in _measures(event, None):
+            sums[event.currency, measure] += amount  # type: ignore[union-attr]
+    return sums
 
 
-def _status(order: events.OrderPlaced, booked: list[events.Record]) -> events.OrderStatus:
-    captured_minor = sum(event.amount_minor for event in booked if isinstance(event, events.PaymentCaptured))
-    refunded_minor = sum(event.amount_minor for event in booked if isinstance(event, events.PaymentRefunded))
-    cancelled_at_ms = next((event.occurred_at_ms for event in booked if isinstance(event, events.OrderCancelled)), None)
-    status = "placed"
-    if cancelled_at_ms is not None:
-        status = "cancelled"
-    elif captured_minor > 0 and refunded_minor == captured_minor:
-        status = "refunded"
-    elif captured_minor >= order.amount_minor:
-        status = "captured"
-    elif captured_minor > 0:
-        status = "partially_captured"
-    return events.OrderStatus(
-        order_id=order.order_id,
-        merchant_id=order.merchant_id,
-        customer_id=order.customer_id,
-        currency=order.currency,
-        status=status,
-        amount_minor=order.amount_minor,
-        captured_minor=captured_minor,
-        refunded_minor=refunded_minor,
-        refund_due=cancelled_at_ms is not None and captured_minor > refunded_minor,
-        failures_count=sum(isinstance(event, events.PaymentFailed) for event in booked),
-        placed_at_ms=order.occurred_at_ms,
-        cancelled_at_ms=cancelled_at_ms,
-        updated_at_ms=max(event.occurred_at_ms for event in booked),  # type: ignore[union-attr]
-        revision=len(booked),
-    )
+def _measures(event: events.Event, order: events.OrderPlaced | None) -> Iterator[tuple[str, int]]:
+    """Give (measure, amount) of the money that ``event`` moves; a failed payment moves none."""
+    match event:
+        case events.OrderPlaced():
+            yield "orders_count", 1
+            yield "gross_minor", event.amount_minor
+        case events.PaymentCaptured():
+            yield "captured_minor", event.amount_minor
+        case events.PaymentRefunded():
+            yield "refunded_minor", event.amount_minor
+        case events.OrderCancelled() if order is not None:
+            yield "cancelled_minor", order.amount_minor

@@ -1,30 +1,31 @@
-"""Everything committed that a judgement looks at, read once; names are the declared ones, without prefix."""
+"""Everything committed that a judgement looks at, read once; names are the declared ones, without prefix.
+
+Time goes on while it is read, also when nothing more is sent: idle tasks move their watermarks, and windows become
+final. So markers are read before everything else and after it, and what happened in between may be there or not.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 from connectors.cluster import Cluster
 from connectors.reader import ReadRecord, end_offsets, read_group_offsets, read_topic
 from schemas import codec
 from schemas.events import TaskMarker
-from schemas.topics import (
-    MARKER_KEY,
-    ORDER_STATUS,
-    ORDERS,
-    ORDERS_DLQ,
-    PAYMENTS,
-    PAYMENTS_DLQ,
-    REVENUE_BY_MERCHANT_1M,
-    REVENUE_CHANGELOG,
-    REVENUE_DELTAS,
-    SETTLEMENT_CHANGELOG,
-    UNMATCHED_PAYMENTS,
-    Topic,
-)
+from schemas.topics import CUSTOMER_DELTAS, INPUTS, MARKER_KEY, REVENUE_DELTAS, TOPICS, Kind
 
-JUDGED = (ORDER_STATUS, REVENUE_BY_MERCHANT_1M, UNMATCHED_PAYMENTS, ORDERS_DLQ, PAYMENTS_DLQ)
+Place: TypeAlias = tuple[str, int]
+"""Topic and partition."""
+JUDGED = tuple(topic for topic in TOPICS if topic.kind in {Kind.OUTPUT, Kind.DLQ})
 """The topics whose records are compared one by one."""
+SHUFFLES = (REVENUE_DELTAS, CUSTOMER_DELTAS)
+CHANGELOGS = tuple(topic for topic in TOPICS if topic.kind is Kind.CHANGELOG)
+WATERMARK = "watermark_ms"
+"""The counter of a task that says how far it is in event time."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +34,34 @@ class World:
 
     Attributes:
         prefix: of the deployment's topics; some headers carry full names.
-        records: committed records of each topic in :data:`JUDGED`, in order per partition.
-        ends: end offsets of the inputs and of ``revenue-deltas``, by topic and partition.
-        delta_ends: behind the last committed data record of each ``revenue-deltas`` partition that has one.
-        deltas_count: committed records of ``revenue-deltas``.
-        committed: the group's committed offsets, by topic and partition.
-        markers: the newest marker of each changelog partition that has one.
+        records: committed records of each topic in :data:`JUDGED` and :data:`SHUFFLES`, in order per partition.
+        ends: end offsets of the inputs and of the shuffle topics.
+        committed: the group's committed offsets.
+        markers: the newest marker of each changelog partition that has one, read last.
+        earlier: the newest markers when the reading began.
     """
 
     prefix: str
     records: dict[str, list[ReadRecord]]
-    ends: dict[tuple[str, int], int]
-    delta_ends: dict[int, int]
-    deltas_count: int
-    committed: dict[tuple[str, int], int]
-    markers: dict[tuple[str, int], TaskMarker]
+    ends: dict[Place, int]
+    committed: dict[Place, int]
+    markers: dict[Place, TaskMarker]
+    earlier: dict[Place, TaskMarker]
+
+    @cached_property
+    def shuffled(self) -> dict[Place, list[ReadRecord]]:
+        """The records of each partition of the shuffle topics."""
+        found: defaultdict[Place, list[ReadRecord]] = defaultdict(list)
+        for topic in SHUFFLES:
+            for record in self.records[topic.name]:
+                found[topic.name, record.partition].append(record)
+        return dict(found)
+
+    def watermarks_ms(self, changelog: str, partition: int) -> tuple[int, int]:
+        """Give how far a task was in event time before the records were read, and after."""
+        markers = self.earlier.get((changelog, partition)), self.markers.get((changelog, partition))
+        before_ms, after_ms = (marker.counters.get(WATERMARK, 0) if marker else 0 for marker in markers)
+        return before_ms, after_ms
 
 
 def read_world(cluster: Cluster, prefix: str, group_id: str) -> World:
@@ -55,33 +69,35 @@ def read_world(cluster: Cluster, prefix: str, group_id: str) -> World:
 
     Raises:
         ReadError: when the cluster does not answer or a topic is not there.
-        Undecodable: when a changelog's newest marker cannot be read.
+        Undecodable: when a marker cannot be read.
     """
+    earlier, offsets = _markers(cluster, prefix, {})
     records = {topic.name: list(read_topic(cluster, topic.named(prefix))) for topic in JUDGED}
-    ends = {
-        (topic.name, partition): end
-        for topic in (ORDERS, PAYMENTS, REVENUE_DELTAS)
-        for partition, end in end_offsets(cluster, topic.named(prefix)).items()
-    }
-    delta_ends: dict[int, int] = {}
-    deltas_count = 0
-    for record in read_topic(cluster, REVENUE_DELTAS.named(prefix)):
-        delta_ends[record.partition] = record.offset + 1
-        deltas_count += 1
     committed = {
         (topic_name.removeprefix(prefix), partition): offset
         for (topic_name, partition), offset in read_group_offsets(cluster, group_id).items()
         if topic_name.startswith(prefix)
     }
-    markers: dict[tuple[str, int], TaskMarker] = {}
-    for changelog in (SETTLEMENT_CHANGELOG, REVENUE_CHANGELOG):
-        markers |= _newest_markers(cluster, prefix, changelog)
-    return World(prefix, records, ends, delta_ends, deltas_count, committed, markers)
-
-
-def _newest_markers(cluster: Cluster, prefix: str, changelog: Topic) -> dict[tuple[str, int], TaskMarker]:
-    newest = {
-        record.partition: record.value for record in read_topic(cluster, changelog.named(prefix)) if record.key == MARKER_KEY
+    ends = {
+        (topic.name, partition): end
+        for topic in (*INPUTS, *SHUFFLES)
+        for partition, end in end_offsets(cluster, topic.named(prefix)).items()
     }
-    markers = {(changelog.name, partition): codec.decode(value) for partition, value in newest.items()}
-    return {place: marker for place, marker in markers.items() if isinstance(marker, TaskMarker)}
+    later, _ = _markers(cluster, prefix, offsets)
+    # Behind the markers: what these say was consumed is there.
+    records |= {topic.name: list(read_topic(cluster, topic.named(prefix))) for topic in SHUFFLES}
+    return World(prefix, records, ends, committed, {**earlier, **later}, earlier)
+
+
+def _markers(cluster: Cluster, prefix: str, begin: Mapping[Place, int]) -> tuple[dict[Place, TaskMarker], dict[Place, int]]:
+    """Give the newest markers from the ``begin`` offsets on, and the offsets behind what was read."""
+    newest: dict[Place, bytes | None] = {}
+    offsets = dict(begin)
+    for changelog in CHANGELOGS:
+        from_offsets = {partition: offset for (name, partition), offset in begin.items() if name == changelog.name}
+        for record in read_topic(cluster, changelog.named(prefix), from_offsets=from_offsets):
+            offsets[changelog.name, record.partition] = record.offset + 1
+            if record.key == MARKER_KEY:
+                newest[changelog.name, record.partition] = record.value
+    markers = {place: codec.decode(value) for place, value in newest.items()}
+    return {place: marker for place, marker in markers.items() if isinstance(marker, TaskMarker)}, offsets

@@ -10,6 +10,17 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
+from schemas.aggregates import (
+    CustomerAlert,
+    CustomerRevenue,
+    PaymentsByMethod,
+    ProductRevenue,
+    RevenueAdjustment,
+    TimeToCapture,
+    TopProducts,
+    UnpaidOrder,
+)
+
 
 class OrderLine(Struct, frozen=True):
     """One line of an order: ``quantity`` units of ``sku``."""
@@ -84,6 +95,17 @@ class PaymentRefunded(Struct, frozen=True, tag=True):
 Event: TypeAlias = OrderPlaced | OrderCancelled | PaymentCaptured | PaymentFailed | PaymentRefunded
 
 
+class OrderCapture(Struct, frozen=True):
+    """One capture of an order, and what was given back of it, the last at ``refunded_at_ms``."""
+
+    payment_id: str
+    method: str
+    captured_at_ms: int = field(name="captured_at")
+    captured_minor: int
+    refunded_minor: int
+    refunded_at_ms: int | None = field(name="refunded_at", default=None)
+
+
 class OrderStatus(Struct, frozen=True, tag=True):
     """Where one order stands."""
 
@@ -101,19 +123,38 @@ class OrderStatus(Struct, frozen=True, tag=True):
     cancelled_at_ms: int | None = field(name="cancelled_at")
     updated_at_ms: int = field(name="updated_at")
     revision: int
+    captures: tuple[OrderCapture, ...] = ()
 
 
-class RevenueDelta(Struct, frozen=True, tag=True):
-    """What one epoch of one worker adds to one merchant's minute."""
+class Source(Struct, frozen=True):
+    """One task that a :class:`Deltas` speaks for: the epoch of its marker in the same transaction, and its event time."""
 
-    merchant_id: str
-    currency: str
-    window_start_ms: int = field(name="window_start")
-    orders_count: int
-    gross_minor: int
-    captured_minor: int
-    refunded_minor: int
-    cancelled_minor: int
+    partition: int
+    epoch: int
+    watermark_ms: int = field(name="watermark")
+    idle: bool
+
+
+class Cell(Struct, frozen=True):
+    """What is added to one minute of one set of dimensions; both tuples in the order that the flow declares."""
+
+    dimensions: tuple[str, ...]
+    minute_ms: int = field(name="minute")
+    amounts: tuple[int, ...]
+
+
+class FlowDeltas(Struct, frozen=True):
+    """What is added to one flow of ``agents/flows.py``."""
+
+    flow: str
+    cells: tuple[Cell, ...]
+
+
+class Deltas(Struct, frozen=True, tag=True):
+    """What one epoch of one worker adds to the windows of one target partition, and how far its sources are in event time."""
+
+    sources: tuple[Source, ...]
+    flows: tuple[FlowDeltas, ...]
 
 
 class MerchantRevenue(Struct, frozen=True, tag=True):
@@ -130,6 +171,7 @@ class MerchantRevenue(Struct, frozen=True, tag=True):
     captured_minor: int
     refunded_minor: int
     cancelled_minor: int
+    net_minor: int = 0
 
 
 class UnmatchedPayment(Struct, frozen=True, tag=True):
@@ -188,8 +230,16 @@ Record: TypeAlias = (
     | PaymentFailed
     | PaymentRefunded
     | OrderStatus
-    | RevenueDelta
+    | Deltas
     | MerchantRevenue
+    | ProductRevenue
+    | TopProducts
+    | PaymentsByMethod
+    | TimeToCapture
+    | CustomerRevenue
+    | CustomerAlert
+    | UnpaidOrder
+    | RevenueAdjustment
     | UnmatchedPayment
     | TaskMarker
     | DeadLetterDone

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from schemas import events
+from schemas import aggregates, events
 
 PARTITIONS = 12
 """Of every topic: tasks are numbered by partition, so inputs, changelogs and outputs agree."""
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. ``retention_ms`` is None for topics that are compacted instead."""
+    """One topic. ``retention_ms`` is None for topics that are kept for ever; these, and tables, are compacted."""
 
     name: str
     kind: Kind
@@ -47,6 +47,7 @@ class Topic:
     retention_ms: int | None = None
     max_message_bytes: int = MAX_INPUT_BYTES
     dead_letters: str | None = None
+    is_table: bool = False
 
     def named(self, prefix: str) -> str:
         """Give the topic's name on the cluster."""
@@ -56,16 +57,24 @@ class Topic:
     def config(self) -> dict[str, str]:
         """Topic configuration for the broker; every value explicit."""
         config = {"max.message.bytes": str(self.max_message_bytes)}
-        if self.retention_ms is None:
-            config["cleanup.policy"] = "compact"
+        policies = []
+        if self.retention_ms is None or self.is_table:
+            policies.append("compact")
             config["delete.retention.ms"] = str(TOMBSTONE_RETENTION_MS)
-        else:
-            config["cleanup.policy"] = "delete"
+        if self.retention_ms is not None:
+            policies.append("delete")
             config["retention.ms"] = str(self.retention_ms)
+        config["cleanup.policy"] = ",".join(policies)
         if self.kind is Kind.INPUT:
             # The broker's clock, not the producer's, says when a record came.
             config["message.timestamp.type"] = "LogAppendTime"
         return config
+
+
+def _windows(name: str, meaning: str, dimensions: str, row: type[events.Record], days: int) -> Topic:
+    """Give a topic of windows: the last record per key is the table, and rows are kept for so many days."""
+    key = f"{dimensions}|window_start; partition by {dimensions.split('|', maxsplit=1)[0]}"
+    return Topic(name, Kind.OUTPUT, meaning, key, (row,), retention_ms=days * DAY_MS, is_table=True)
 
 
 ORDERS = Topic(
@@ -77,17 +86,61 @@ PAYMENTS = Topic(
     (events.PaymentCaptured, events.PaymentFailed, events.PaymentRefunded), retention_ms=30 * DAY_MS, dead_letters="payments.dlq",
 )  # fmt: skip
 ORDER_STATUS = Topic("order-status", Kind.OUTPUT, "where each order stands", "order_id", (events.OrderStatus,))
-REVENUE_BY_MERCHANT_1M = Topic(
-    "revenue-by-merchant-1m", Kind.OUTPUT, "totals per merchant, currency and minute",
-    "merchant_id|currency|window_start; partition by merchant_id", (events.MerchantRevenue,),
+REVENUE_BY_MERCHANT_1M = _windows(
+    "revenue-by-merchant-1m", "totals per merchant, currency and minute", "merchant_id|currency",
+    events.MerchantRevenue, days=90,
+)  # fmt: skip
+REVENUE_BY_MERCHANT_1H = _windows(
+    "revenue-by-merchant-1h", "totals per merchant, currency and hour", "merchant_id|currency",
+    events.MerchantRevenue, days=800,
+)  # fmt: skip
+REVENUE_BY_MERCHANT_1D = _windows(
+    "revenue-by-merchant-1d", "totals per merchant, currency and day (UTC)", "merchant_id|currency",
+    events.MerchantRevenue, days=3660,
+)  # fmt: skip
+REVENUE_BY_PRODUCT_1H = _windows(
+    "revenue-by-product-1h", "units and gross per merchant, currency, product and hour", "merchant_id|currency|sku",
+    aggregates.ProductRevenue, days=800,
+)  # fmt: skip
+TOP_PRODUCTS_1H = _windows(
+    "top-products-1h", "the ten products that sold best, per merchant, currency and hour", "merchant_id|currency",
+    aggregates.TopProducts, days=800,
+)  # fmt: skip
+PAYMENTS_BY_METHOD_1M = _windows(
+    "payments-by-method-1m", "attempts, captures and failures per merchant, payment method and minute", "merchant_id|method",
+    aggregates.PaymentsByMethod, days=90,
+)  # fmt: skip
+TIME_TO_CAPTURE_1H = _windows(
+    "time-to-capture-1h", "how long orders took to be paid, per merchant and hour", "merchant_id",
+    aggregates.TimeToCapture, days=800,
+)  # fmt: skip
+CUSTOMERS_1D = _windows(
+    "customers-1d", "orders per customer, currency and day (UTC)", "customer_id|currency",
+    aggregates.CustomerRevenue, days=800,
+)  # fmt: skip
+ALERTS = _windows(
+    "alerts", "customers who order more than is usual within an hour, looked at every ten minutes", "customer_id|currency",
+    aggregates.CustomerAlert, days=90,
+)  # fmt: skip
+REVENUE_ADJUSTMENTS = Topic(
+    "revenue-adjustments", Kind.OUTPUT, "money that moved too late for its windows, and is in none", "dimensions and minute",
+    (aggregates.RevenueAdjustment,), retention_ms=3_660 * DAY_MS,
+)  # fmt: skip
+UNPAID_ORDERS = Topic(
+    "unpaid-orders", Kind.OUTPUT, "orders of which nothing was paid in time", "order_id",
+    (aggregates.UnpaidOrder,), retention_ms=365 * DAY_MS,
 )  # fmt: skip
 UNMATCHED_PAYMENTS = Topic(
     "unmatched-payments", Kind.OUTPUT, "accepted payment events that could not be booked", "order_id",
     (events.UnmatchedPayment,), retention_ms=365 * DAY_MS,
 )  # fmt: skip
 REVENUE_DELTAS = Topic(
-    "revenue-deltas", Kind.INTERNAL, "from settlement to revenue, by merchant", "merchant_id",
-    (events.RevenueDelta,), retention_ms=7 * DAY_MS,
+    "revenue-deltas", Kind.INTERNAL, "what settlement adds to the windows of merchants, and how far it is in event time",
+    "the stage; partition by merchant_id", (events.Deltas,), retention_ms=7 * DAY_MS, max_message_bytes=MAX_CHANGELOG_BYTES,
+)  # fmt: skip
+CUSTOMER_DELTAS = Topic(
+    "customer-deltas", Kind.INTERNAL, "what settlement adds to the windows of customers, and how far it is in event time",
+    "the stage; partition by customer_id", (events.Deltas,), retention_ms=7 * DAY_MS, max_message_bytes=MAX_CHANGELOG_BYTES,
 )  # fmt: skip
 SETTLEMENT_CHANGELOG = Topic(
     "settlement-changelog", Kind.CHANGELOG, "state of the settlement tasks", "table/key",
@@ -95,6 +148,10 @@ SETTLEMENT_CHANGELOG = Topic(
 )  # fmt: skip
 REVENUE_CHANGELOG = Topic(
     "revenue-changelog", Kind.CHANGELOG, "state of the revenue tasks", "table/key",
+    (events.TaskMarker,), max_message_bytes=MAX_CHANGELOG_BYTES,
+)  # fmt: skip
+CUSTOMERS_CHANGELOG = Topic(
+    "customers-changelog", Kind.CHANGELOG, "state of the customers tasks", "table/key",
     (events.TaskMarker,), max_message_bytes=MAX_CHANGELOG_BYTES,
 )  # fmt: skip
 ORDERS_DLQ = Topic(
@@ -115,10 +172,22 @@ TOPICS: tuple[Topic, ...] = (
     PAYMENTS,
     ORDER_STATUS,
     REVENUE_BY_MERCHANT_1M,
+    REVENUE_BY_MERCHANT_1H,
+    REVENUE_BY_MERCHANT_1D,
+    REVENUE_BY_PRODUCT_1H,
+    TOP_PRODUCTS_1H,
+    PAYMENTS_BY_METHOD_1M,
+    TIME_TO_CAPTURE_1H,
+    CUSTOMERS_1D,
+    ALERTS,
+    REVENUE_ADJUSTMENTS,
+    UNPAID_ORDERS,
     UNMATCHED_PAYMENTS,
     REVENUE_DELTAS,
+    CUSTOMER_DELTAS,
     SETTLEMENT_CHANGELOG,
     REVENUE_CHANGELOG,
+    CUSTOMERS_CHANGELOG,
     ORDERS_DLQ,
     PAYMENTS_DLQ,
     DEAD_LETTERS_DONE,

@@ -10,7 +10,7 @@ from typing import Any
 import faust
 from faust.types.tuples import TP
 
-from agents.ports import AgentFunction, Limits, TableSpec
+from agents.ports import AgentFunction, TableSpec
 from streams.agent_restarts import Supervisor
 from streams.batch import EngineBatch
 from streams.engine import Engine
@@ -92,7 +92,7 @@ class AppRuntime:
     def __init__(self, app: TallyApp, topology: Topology, prefix: str) -> None:
         settings = app.engine.settings
         self.app = app
-        self.limits = Limits(settings.dedup_horizon_ms, settings.waiting_max_ms)
+        self.limits = settings.limits
         self._reads = {stage.name: [topic.named(prefix) for topic in stage.reads] for stage in topology}
 
     def table(self, spec: TableSpec[Any]) -> EngineTable[Any]:

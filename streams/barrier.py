@@ -36,7 +36,7 @@ class Barrier:
         So nothing of an attempt is in anybody's hands when the next one begins.
         """
         self._batches = {name: EngineBatch(records, effects, self._now_ms) for name, records in epoch.stages.items()}
-        work: list[Awaitable[None]] = [self._carry(batch) for batch in self._batches.values() if batch.rows]
+        work: list[Awaitable[None]] = [self._carry(batch) for batch in self._batches.values() if batch.is_for_agents]
         if epoch.plain:
             work.append(self.deliver_plain(epoch.plain))
         for result in await asyncio.gather(*work, return_exceptions=True):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Message
 
 from agents.outcomes import Decision, Duplicate, Rejected
-from agents.ports import Row
+from agents.ports import Row, Tick
 from schemas.codec import PREFIXES, Undecodable, decode, encode
 from schemas.events import Record
 from schemas.topics import BY_NAME, Topic
@@ -50,11 +50,23 @@ class RawColumns:
 
 
 class StageRecords:
-    """The records of one epoch for one stage; decoded when first asked, once, however often the epoch is redone."""
+    """What one epoch has for one stage; records are decoded when first asked, once, however often the epoch is redone.
+
+    ``tasks`` are those of the records, of the ``ticks``, and those that asked for another epoch (``again``), by partition.
+    """
 
     def __init__(
-        self, stage: Stage, prefix: str, messages: list[Message], tasks: dict[int, Task], admission: Admission | None = None
+        self,
+        stage: Stage,
+        prefix: str,
+        messages: list[Message],
+        tasks: dict[int, Task],
+        admission: Admission | None = None,
+        ticks: Sequence[Tick] = (),
+        again: frozenset[int] = frozenset(),
     ) -> None:
+        self.ticks = ticks
+        self.again = again
         self.stage = stage
         self.prefix = prefix
         self.admission = admission
@@ -107,7 +119,14 @@ class StageRecords:
         """Give the records of these very tasks; one that took another's place has records of its own to come."""
         kept = {partition: task for partition, task in self.tasks.items() if task in tasks}
         messages = [message for message in self.messages if message.partition() in kept]
-        return StageRecords(self.stage, self.prefix, messages, kept, self.admission)
+        ticks = [tick for tick in self.ticks if tick.partition in kept]
+        return StageRecords(self.stage, self.prefix, messages, kept, self.admission, ticks, self.again & kept.keys())
+
+    def joined(self, ticks: Mapping[Task, Tick], again: Collection[Task]) -> StageRecords:
+        """Give the same records with ticks, and with tasks that asked for another epoch."""
+        tasks = {**self.tasks, **{task.partition: task for task in [*ticks, *again]}}
+        asked = frozenset(task.partition for task in again)
+        return StageRecords(self.stage, self.prefix, self.messages, tasks, self.admission, [*self.ticks, *ticks.values()], asked)
 
     def at_most(self, left: Mapping[int, int]) -> tuple[StageRecords, list[Task]]:
         """Give the records without those of a partition after its first ``left``, and the tasks of which some are left out."""
@@ -119,7 +138,7 @@ class StageRecords:
             if taken[partition] <= left.get(partition, len(self.messages)):
                 messages.append(message)
         cut = [self.tasks[partition] for partition, count in left.items() if taken[partition] > count]
-        return StageRecords(self.stage, self.prefix, messages, self.tasks, self.admission), cut
+        return StageRecords(self.stage, self.prefix, messages, self.tasks, self.admission, self.ticks, self.again), cut
 
 
 class EngineBatch:
@@ -153,6 +172,29 @@ class EngineBatch:
     def columns(self) -> RawColumns:
         """The same records as columns, undecoded."""
         return self._records.columns
+
+    @property
+    def ticks(self) -> Sequence[Tick]:
+        """At most one per task, by partition."""
+        return sorted(self._records.ticks, key=lambda tick: tick.partition)
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        """All tasks of the batch, sorted."""
+        return sorted(self.tasks)
+
+    @property
+    def is_for_agents(self) -> bool:
+        """Whether an agent is to see it: not if it has nothing but records that cannot be read."""
+        return bool(self.rows or self._records.ticks or self._records.again)
+
+    def epoch(self, partition: int) -> int:
+        """Give the number that the task's marker of this epoch will have."""
+        return self.tasks[partition].epoch + 1
+
+    def again(self, partition: int) -> None:
+        """Ask for another epoch of the task once this one is committed."""
+        self._effects.again.add(self.tasks[partition])
 
     def attempt(
         self, row: Row, decide: Callable[..., Decision[S] | Duplicate | Rejected], state: S | None, *facts: Any

@@ -36,12 +36,13 @@ class RecordTooLargeError(Exception):
 
 
 class Effects:
-    """Outputs, counters and dead records of one attempt at an epoch; table rows are pending in the tables."""
+    """Outputs, counters, dead records and tasks that want another epoch, of one attempt; table rows are pending in the tables."""
 
     def __init__(self) -> None:
         self.outputs: list[Output] = []
         self.counters: dict[Task, Counter[str]] = {}
         self.dead: dict[Task, list[Message]] = {}
+        self.again: set[Task] = set()
 
     def write(self, topic: Topic, name: str, key: bytes, value: bytes, partition: int) -> None:
         """Add an output record.

@@ -41,6 +41,7 @@ from streams.store import StoreResources
 from streams.tables import EngineTable
 from streams.tasks import Task
 from streams.threads import Threads
+from streams.ticker import Ticker
 from streams.topology import Topology
 from streams.transaction import Aborted, Committed, Outcome, TransactionalProducer, TransactionRefusedError, Unknown
 from streams.waiting import Waiting
@@ -76,6 +77,7 @@ class Engine:
         self.holds = Holds(self.ownership, _now_ms)
         self._lookups = Lookups(connect(settings), topology, settings.prefix, self.holds)
         self._admission = Admission(settings.future_max_ms, self.ownership.partition_counts, self._lookups.wire)
+        self._ticker = Ticker(settings, self.ownership, self.threads, self._admission, _now_ms)
         self.tables: dict[str, list[EngineTable[Any]]] = {
             stage.name: [EngineTable(spec, self.ownership.running[stage.name], self.barrier.holds) for spec in stage.keeps]
             for stage in topology
@@ -94,7 +96,6 @@ class Engine:
         self._run: asyncio.Task[None] | None = None
         self._known: dict[str, int] = {}
         self._doubts: Counter[str] = Counter()
-        self._looked_s = time.monotonic()
 
     @property
     def epochs_count(self) -> int:
@@ -138,6 +139,7 @@ class Engine:
     def connect(self, group: GroupConsumer, producer: TransactionalProducer) -> None:
         """Take the clients it works with."""
         self._group = group
+        self._ticker.connect(group)
         self.committer.connect(group, producer)
 
     async def run(self) -> None:
@@ -165,7 +167,7 @@ class Engine:
 
     async def _turn(self) -> None:
         settings = self.settings
-        wait_s = 0.001 if self._sends_may_go() else settings.epoch_wait_ms / 1000
+        wait_s = 0.001 if self._ticker.is_asked or self._sends_may_go() else settings.epoch_wait_ms / 1000
         await self.ownership.look_at_disk()
         polled = await self.threads.on_kafka(lambda: self._group.poll(wait_s))
         await self.ownership.follow(polled, self.announce)
@@ -177,21 +179,12 @@ class Engine:
         epoch, cut = (await self._lookups.keep_back(epoch)).up_to_probes()
         if epoch.records_count:
             self._kill_point.reach("after_poll", self.epochs_count, epoch.records_count)
-        elif not polled.messages and time.monotonic() - self._looked_s > settings.idle_commit_ms / 1000:
-            epoch = await self._passed()
+        epoch = await self._ticker.complete(epoch, polled.messages)
         if epoch.tasks or self._sends_may_go():
             await self._process(epoch)
             await self.ownership.read_again(cut)
         else:
             await asyncio.sleep(0)
-
-    async def _passed(self) -> Epoch:
-        """Look, once in a while and when idle, for positions that moved over nothing but markers of transactions."""
-        self._looked_s = time.monotonic()
-        running = self.tasks.running()
-        inputs = [where for task in running for where in task.inputs]
-        positions = await self.threads.on_kafka(lambda: self._group.positions(inputs))
-        return Epoch.of_passed(self.epochs_count + 1, positions, running)
 
     async def _synchronise(self) -> None:
         """Agree with the group on who this worker is and what it owns."""
@@ -273,6 +266,7 @@ class Engine:
             self.sends.answer(sends, outcome)
         if isinstance(outcome, Committed):
             await self._settle(prepared, outcome)
+            self._ticker.ask(effects.again)
             self.meter.committed(effects.counters, time.monotonic() - began_s)
         elif isinstance(outcome, Unknown):
             await self._doubt(prepared.positions, outcome.cause)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from confluent_kafka import Message
 
+from agents.ports import Tick
 from schemas.codec import encode
 from schemas.topics import MARKER_KEY
 from streams import marker
@@ -88,6 +89,17 @@ class Epoch:
         """Give an epoch without records that only says how tasks stand from now on: paused, or going on."""
         return cls(number, {}, verdicts=verdicts)
 
+    def joined(
+        self, ticks: Mapping[Task, Tick], again: Collection[Task], prefix: str, admission: Admission | None = None
+    ) -> Epoch:
+        """Give the same epoch with ticks, and with tasks that asked for another one; it commits their positions, moved or not."""
+        stages = dict(self.stages)
+        for stage in {task.stage.name: task.stage for task in [*ticks, *again] if task.stage}.values():
+            records = stages.get(stage.name) or StageRecords(stage, prefix, [], {}, admission)
+            its_ticks = {task: tick for task, tick in ticks.items() if task.stage is stage}
+            stages[stage.name] = records.joined(its_ticks, [task for task in again if task.stage is stage])
+        return Epoch(self.number, stages, self.plain, self.passed, self.verdicts)
+
     @property
     def records_count(self) -> int:
         """Records that this epoch stands for."""
@@ -98,7 +110,7 @@ class Epoch:
         kept = set(tasks)
         if kept.issuperset(self.tasks):
             return self
-        stages = {name: left for name, records in self.stages.items() if (left := records.only(kept)).messages}
+        stages = {name: left for name, records in self.stages.items() if (left := records.only(kept)).tasks}
         plain = [(task, message) for task, message in self.plain if task in kept]
         passed = {task: ahead for task, ahead in self.passed.items() if task in kept}
         return Epoch(self.number, stages, plain, passed, {task: said for task, said in self.verdicts.items() if task in kept})

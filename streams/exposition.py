@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.core import Metric as Family
 
 from agents.settlement.books import WAITING_EVENTS
-from agents.settlement.clocks import COUNTER as CLOCK
+from agents.settlement.clocks import NEWEST as CLOCK
 from schemas.currencies import DECIMALS
 from streams import metrics
 from streams.engine import Engine

@@ -119,6 +119,12 @@ class GroupConsumer:
         asked = [TopicPartition(*where) for where in partitions if where in self._owned]
         return {(p.topic, p.partition): p.offset for p in self._consumer.position(asked) if p.offset >= 0}
 
+    def ends(self, partitions: Iterable[marker.TopicPartition]) -> dict[marker.TopicPartition, int]:
+        """Give the high watermarks of owned partitions, as far as fetches have told them; the cluster is not asked."""
+        asked = [where for where in partitions if where in self._owned]
+        known = {where: self._consumer.get_watermark_offsets(TopicPartition(*where), cached=True) for where in asked}
+        return {where: marks[1] for where, marks in known.items() if marks is not None and marks[1] >= 0}
+
     def start(self, offsets: Mapping[marker.TopicPartition, int]) -> bool:
         """Read these partitions from these offsets on; False: the client is not ready for it yet, ask again."""
         try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agents.settlement.clocks import COUNTER as CLOCK
+from agents.settlement.clocks import NEWEST as CLOCK
 from schemas.events import TaskMarker
 from streams import marker
 from streams.fleet import Worker, owner_of, tasks_of

@@ -16,14 +16,14 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from agents.ports import Limits
 from connectors.client_options import SERVERS, OptionsError, read_options
 from connectors.cluster import Cluster
 from streams.budget import MEMORY_MB_MAX, MEMORY_MB_MIN, Budget
 from streams.errors import NoCluster, SettingsError
 from streams.judgement import WINDOW_RECORDS
+from streams.rule_settings import RuleSettings
 
 KILL_VARIABLES = ("TALLY_KILL_AT", "TALLY_KILL_AFTER_EPOCHS", "TALLY_KILL_WHEN")
 """Not settings: they arm a kill point (``kill_points.py``)."""
@@ -39,7 +39,7 @@ VARIABLES = {
 """Settings whose variables have a name of their own; ``TALLY_<NAME>`` is understood too."""
 
 
-class Settings(BaseSettings):
+class Settings(RuleSettings):
     """One frozen set of settings. Units stand last in the names."""
 
     model_config = SettingsConfigDict(env_prefix="TALLY_", frozen=True, populate_by_name=True)
@@ -118,14 +118,17 @@ class Settings(BaseSettings):
         le=600_000,
         description="how long a worker that ends waits for its epoch; it needs 6 s more, so your platform must wait for both",
     )
+    idle_after_ms: int = Field(
+        default=30_000,
+        ge=1,
+        description="an input that is read to its end and brings nothing for so long is idle: longer than a producer's pause "
+        "or a takeover",
+    )
+    idle_tick_ms: int = Field(
+        default=10_000, ge=1, description="how often the time is told to a task whose inputs are all idle; each one is a commit"
+    )
     future_max_ms: int = Field(
         default=600_000, ge=0, description="how far an event may be ahead of the broker's clock: more than clocks differ"
-    )
-    dedup_horizon_ms: int = Field(
-        default=Limits().dedup_horizon_ms, ge=1, description="an event this much older than its partition's newest is never new"
-    )
-    waiting_max_ms: int = Field(
-        default=Limits().waiting_max_ms, ge=1, description="event time after which a payment without its order is given up"
     )
     redo_attempts_max: int = Field(
         default=3, ge=1, le=100, description="failures of an agent on the same records before they are tried task by task"

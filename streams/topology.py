@@ -2,10 +2,12 @@
 
 ::
 
-    orders ───┐                ┌─▶ order-status
-              ├─▶ settlement ──┼─▶ unmatched-payments
-    payments ─┘   (by order)   └─▶ revenue-deltas ──▶ revenue ──▶ revenue-by-merchant-1m
-                                                     (by merchant)
+    orders ───┐                ┌─▶ order-status, unpaid-orders, unmatched-payments, revenue-adjustments
+              ├─▶ settlement ──┼─▶ revenue-deltas ──▶ revenue ────▶ revenue-by-merchant-1m, -1h, -1d,
+    payments ─┘   (by order)   │                      (by merchant)  revenue-by-product-1h, top-products-1h,
+                               │                                     payments-by-method-1m, time-to-capture-1h
+                               └─▶ customer-deltas ─▶ customers ──▶ customers-1d, alerts
+                                                      (by customer)
 
 What cannot be processed goes to the dead-letter topic of its input; ``tally dlq`` sends it back and notes that in
 ``dead-letters-done``. Every arrow of one worker's epoch is inside one Kafka transaction, together with the changelogs
@@ -18,11 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from agents.customers import agent as customers
+from agents.customers import windows as of_customers
 from agents.ports import Runtime, TableSpec
 from agents.revenue import agent as revenue
-from agents.revenue.state import REVENUE_1M
+from agents.revenue import windows as of_merchants
 from agents.settlement import agent as settlement
-from agents.settlement.state import DEADLINES, ORDER_STATE
+from agents.settlement.state import ORDER_STATE, TIMERS
 from schemas import topics
 from schemas.topics import Topic
 
@@ -45,17 +49,28 @@ TOPOLOGY: Topology = (
     Stage(
         name="settlement",
         reads=(topics.ORDERS, topics.PAYMENTS),
-        keeps=(ORDER_STATE, DEADLINES),
+        keeps=(ORDER_STATE, TIMERS),
         changelog=topics.SETTLEMENT_CHANGELOG,
-        writes=(topics.ORDER_STATUS, topics.REVENUE_DELTAS, topics.UNMATCHED_PAYMENTS),
+        writes=(
+            topics.ORDER_STATUS, topics.UNPAID_ORDERS, topics.UNMATCHED_PAYMENTS, topics.REVENUE_ADJUSTMENTS,
+            topics.REVENUE_DELTAS, topics.CUSTOMER_DELTAS,
+        ),
         declare=settlement.declare,
     ),
     Stage(
         name="revenue",
         reads=(topics.REVENUE_DELTAS,),
-        keeps=(REVENUE_1M,),
+        keeps=(of_merchants.WATERMARKS, *(window.table for window in of_merchants.REVENUE)),
         changelog=topics.REVENUE_CHANGELOG,
-        writes=(topics.REVENUE_BY_MERCHANT_1M,),
+        writes=(topics.REVENUE_ADJUSTMENTS, *(window.topic for window in of_merchants.REVENUE)),
         declare=revenue.declare,
     ),
-)
+    Stage(
+        name="customers",
+        reads=(topics.CUSTOMER_DELTAS,),
+        keeps=(of_customers.WATERMARKS, *(window.table for window in of_customers.CUSTOMER)),
+        changelog=topics.CUSTOMERS_CHANGELOG,
+        writes=(topics.REVENUE_ADJUSTMENTS, *(window.topic for window in of_customers.CUSTOMER)),
+        declare=customers.declare,
+    ),
+)  # fmt: skip

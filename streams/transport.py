@@ -8,11 +8,12 @@ inside the same epochs. Faust's own commits, fetcher and recovery have nothing l
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
-from confluent_kafka import Message
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 from faust import current_event
 from faust.agents import current_agent
 from faust.transport import base
@@ -114,7 +115,7 @@ class Consumer(FaustConsumer):
 
     async def _deliver_batch(self, batch: EngineBatch) -> None:
         self._forget_acked()
-        await self.callback(self._message(batch.messages[0], value=batch, key=None))
+        await self.callback(self._batch_message(batch))
 
     async def _deliver_plain(self, records: Sequence[tuple[Task, Message]]) -> None:
         """Deliver record by record and wait until Faust has acknowledged each one that somebody reads.
@@ -177,6 +178,17 @@ class Consumer(FaustConsumer):
             None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
+        )
+
+    def _batch_message(self, batch: EngineBatch) -> ConsumerMessage:
+        """Give a batch as Faust's message: that of its first record, or else one that stands where its first task reads on."""
+        if batch.messages:
+            return self._message(batch.messages[0], value=batch, key=None)
+        task, value = batch.tasks[batch.partitions[0]], cast("Any", batch)
+        tp, offset, now_s = TP(*task.inputs[0]), task.next_offsets[task.inputs[0]], time.time()
+        generation_id = self.app.consumer_generation_id
+        return ConsumerMessage(
+            *tp, offset, now_s, TIMESTAMP_CREATE_TIME, {}, None, value, None, tp=tp, generation_id=generation_id
         )
 
     async def on_task_error(self, exc: BaseException) -> None:

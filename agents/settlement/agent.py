@@ -1,40 +1,45 @@
-"""Settlement on a stream: decisions in, order states, status rows, deltas and unmatched payments out."""
+"""Settlement on a stream: decisions in; order states, status rows, deltas, and what fits no window out."""
 
 from __future__ import annotations
 
-from agents.ports import Runtime, Stream
+from agents.ports import Runtime, Slot, Stream
 from agents.rowwise import Fold
 from agents.settlement.books import Books
 from agents.settlement.clocks import Clocks
-from agents.settlement.deadlines import Deadlines
 from agents.settlement.decide import decide
-from agents.settlement.rows import Combiner, order_key, status_row
-from agents.settlement.state import DEADLINES, ORDER_STATE
+from agents.settlement.rows import DELTAS_KEY, Combiner, order_key, status_row
+from agents.settlement.state import ORDER_STATE, TIMERS, OrderState
+from agents.settlement.timers import Timers
 from schemas.topics import ORDER_STATUS
 
 
 def declare(runtime: Runtime) -> None:
     """Declare the agent and its tables."""
-    orders, waiting, limits = runtime.table(ORDER_STATE), runtime.table(DEADLINES), runtime.limits
+    orders, limits = runtime.table(ORDER_STATE), runtime.limits
+    timers = Timers(runtime.table(TIMERS), orders, limits)
 
     @runtime.agent("settlement")
     async def settlement(stream: Stream) -> None:
         async for batch in stream:
             books, said, clocks = Books(), Combiner(), Clocks(batch, limits)
-            fold, deadlines = Fold(batch, orders, order_key, decide, clocks.times_of), Deadlines(waiting, orders)
+            fold = Fold(batch, orders, order_key, decide, clocks.times_of)
+            first: dict[Slot, OrderState | None] = {}
             for row, before, decision in fold:
                 books.add(row.partition, before, row.event, decision)
                 said.add(decision.outputs)
                 clocks.note(row)
-                deadlines.follow((row.partition, order_key(row.event)), before, decision.state)
-            for partition, before, decision in deadlines.give_up(clocks):
-                books.add(partition, before, None, decision)
-                said.add(decision.outputs)
+                first.setdefault((row.partition, order_key(row.event)), before)
+            timers.follow(first, fold.changed)
+            for partition, order, woken in timers.fire(batch, clocks.watermarks_ms()):
+                books.add(partition, order, None, woken)
+                said.add(woken.outputs)
             clocks.save()
             for (_, key), order in fold.changed.items():
                 if order.placed is not None:
                     batch.emit(ORDER_STATUS, key, status_row(key, order, order.placed))
-            for topic, key, record in said.records():
+            for topic, key, record in said.rows():
                 batch.emit(topic, key, record)
+            for topic, partition, deltas in said.deltas(clocks.sources(), to_all=clocks.have_news):
+                batch.emit(topic, DELTAS_KEY, deltas, partition)
             for partition, account, amount in books.totals():
                 batch.count(partition, account, amount)

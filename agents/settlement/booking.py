@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
+from agents.flows import ATTEMPTS, CUSTOMERS, DELAYS, MINUTE_MS, MONEY, PRODUCTS, Movement
+from agents.quantiles import bucket_of
 from agents.settlement.state import Capture, OrderState, Placed
 from schemas.events import Event, OrderCancelled, OrderPlaced, PaymentCaptured, PaymentFailed, PaymentRefunded
 
-MINUTE_MS = 60_000
 _T = TypeVar("_T")
-
-
-class Movement(NamedTuple):
-    """An amount to add to one measure of one merchant's minute."""
-
-    merchant_id: str
-    currency: str
-    window_start_ms: int
-    measure: str
-    amount: int
 
 
 def book(order: OrderState, event: Event) -> tuple[OrderState, tuple[Movement, ...]]:
@@ -31,28 +22,55 @@ def book(order: OrderState, event: Event) -> tuple[OrderState, tuple[Movement, .
     order = replace(order, booked_count=order.booked_count + 1, updated_at_ms=max(order.updated_at_ms, event.occurred_at_ms))
     match event:
         case OrderPlaced():
-            order = replace(order, placed=_placed(event))
-            return order, (_move(order, event, "orders_count", 1), _move(order, event, "gross_minor", event.amount_minor))
+            return replace(order, placed=_placed(event)), tuple(_placing(event))
         case PaymentCaptured():
-            captures = with_item(order.captures, Capture(event.payment_id, event.amount_minor), key=_capture_order)
-            return replace(order, captures=captures), (_move(order, event, "captured_minor", event.amount_minor),)
+            capture = Capture(event.payment_id, event.amount_minor, event.occurred_at_ms, event.method)
+            order = replace(order, captures=with_item(order.captures, capture, key=_capture_order))
+            return order, _capturing(order, event)
         case PaymentRefunded():
-            captures = tuple(_refunded(c, event) if c.payment_id == event.payment_id else c for c in order.captures)
-            return replace(order, captures=captures), (_move(order, event, "refunded_minor", event.amount_minor),)
+            refunded = capture_of(order, event)
+            captures = tuple(_refunded(c, event) if c is refunded else c for c in order.captures)
+            return replace(order, captures=captures), (_money(order, event, (0, 0, 0, event.amount_minor, 0)),)
         case PaymentFailed():
-            return replace(order, failures_count=order.failures_count + 1), ()
+            placed, minute_ms = _in_its_minute(order, event)
+            failed = Movement(ATTEMPTS, (placed.merchant_id, event.method), minute_ms, (0, 1))
+            return replace(order, failures_count=order.failures_count + 1), (failed,)
         case OrderCancelled():
-            assert order.placed is not None  # noqa: S101 - _must_wait
-            cancelled = _move(order, event, "cancelled_minor", order.placed.amount_minor)
+            cancelled = _money(order, event, (0, 0, 0, 0, _in_its_minute(order, event)[0].amount_minor))
             return replace(order, cancelled_at_ms=event.occurred_at_ms), (cancelled,)
 
 
-def _move(order: OrderState, event: Event, measure: str, amount: int) -> Movement:
+def _placing(event: OrderPlaced) -> Iterator[Movement]:
+    merchant_id, currency, amount_minor = event.merchant_id, event.currency, event.amount_minor
+    minute_ms = event.occurred_at_ms - event.occurred_at_ms % MINUTE_MS
+    yield Movement(MONEY, (merchant_id, currency), minute_ms, (1, amount_minor, 0, 0, 0))
+    yield Movement(CUSTOMERS, (event.customer_id, currency), minute_ms, (1, amount_minor))
+    for line in event.lines:
+        amounts = (line.quantity, line.quantity * line.unit_price_minor)
+        yield Movement(PRODUCTS, (merchant_id, currency, line.sku), minute_ms, amounts)
+
+
+def _capturing(order: OrderState, event: PaymentCaptured) -> tuple[Movement, ...]:
+    placed, minute_ms = _in_its_minute(order, event)
+    bucket = bucket_of(event.occurred_at_ms - placed.occurred_at_ms)
+    return (
+        _money(order, event, (0, 0, event.amount_minor, 0, 0)),
+        Movement(ATTEMPTS, (placed.merchant_id, event.method), minute_ms, (1, 0)),
+        Movement(DELAYS, (placed.merchant_id, str(bucket)), minute_ms, (1,)),
+    )
+
+
+def _money(order: OrderState, event: Event, amounts: tuple[int, int, int, int, int]) -> Movement:
+    placed, minute_ms = _in_its_minute(order, event)
+    return Movement(MONEY, (placed.merchant_id, placed.currency), minute_ms, amounts)
+
+
+def _in_its_minute(order: OrderState, event: Event) -> tuple[Placed, int]:
     """Money moves in the minute of the later of its event and its order: no minute has a capture before its order."""
     placed = order.placed
     assert placed is not None  # noqa: S101 - _must_wait
     time_ms = max(event.occurred_at_ms, placed.occurred_at_ms)
-    return Movement(placed.merchant_id, placed.currency, time_ms - time_ms % MINUTE_MS, measure, amount)
+    return placed, time_ms - time_ms % MINUTE_MS
 
 
 def _placed(event: OrderPlaced) -> Placed:
@@ -71,6 +89,7 @@ def _refunded(capture: Capture, event: PaymentRefunded) -> Capture:
     return replace(
         capture,
         refunded_minor=capture.refunded_minor + event.amount_minor,
+        refunded_at_ms=max(capture.refunded_at_ms or 0, event.occurred_at_ms),
         refund_ids=with_item(capture.refund_ids, event.refund_id),
     )
 
@@ -80,9 +99,9 @@ def _capture_order(capture: Capture) -> str:
 
 
 def capture_of(order: OrderState, event: Event) -> Capture | None:
-    """Give the booked capture that a payment event speaks of."""
-    payment_id = getattr(event, "payment_id", None)
-    return next((capture for capture in order.captures if capture.payment_id == payment_id), None)
+    """Give the booked capture that a payment event speaks of; a refund of an old one is of what a closed order had captured."""
+    payment_ids = (getattr(event, "payment_id", None), "" if isinstance(event, PaymentRefunded) else None)
+    return next((capture for each in payment_ids for capture in order.captures if capture.payment_id == each), None)
 
 
 def waiting_capture_of(order: OrderState, event: Event) -> PaymentCaptured | None:

@@ -1,7 +1,7 @@
 """The books of a settlement task: where every accepted amount is. Pure.
 
-``accepted = booked + waiting + unmatched`` per currency and measure, at every commit; what is booked
-and not yet counted by ``revenue`` (its ``windowed``) is in flight.
+``accepted = booked + adjusted + waiting + unmatched`` per currency and measure, at every commit; what is booked
+and not yet counted by ``revenue`` (its ``windowed`` and ``adjusted``) is in flight.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from agents.flows import MONEY, Movement
 from agents.outcomes import Decision
-from agents.settlement.booking import Movement
 from agents.settlement.state import OrderState
+from schemas.aggregates import RevenueAdjustment
 from schemas.events import Event, OrderPlaced, PaymentCaptured, PaymentRefunded, UnmatchedPayment
 
 WAITING_EVENTS = "waiting_events"
@@ -20,7 +21,7 @@ MEASURE_OF = {"PaymentCaptured": "captured_minor", "PaymentRefunded": "refunded_
 
 
 def entries(
-    before: OrderState | None, event: Event | None, decision: Decision[OrderState]
+    before: OrderState | None, event: Event | None, decision: Decision[OrderState] | Decision[OrderState | None]
 ) -> Iterator[tuple[str, str, str, int]]:
     """Give ``(account, currency, measure, amount)`` for one applied event, or for one order that time passed over (None).
 
@@ -32,16 +33,30 @@ def entries(
     elif isinstance(event, PaymentCaptured | PaymentRefunded):
         yield "accepted", event.currency, MEASURE_OF[type(event).__name__], event.amount_minor
     for output in decision.outputs:
-        if isinstance(output, Movement):
-            yield "booked", output.currency, output.measure, output.amount
-            if output.measure == "cancelled_minor":  # what a cancellation is worth is known when it is booked
-                yield "accepted", output.currency, output.measure, output.amount
-        elif isinstance(output, UnmatchedPayment) and output.event_type in MEASURE_OF:
-            yield "unmatched", output.currency, MEASURE_OF[output.event_type], output.amount_minor
+        for account, currency, measure, amount in moved(output):
+            yield account, currency, measure, amount
+            if measure == "cancelled_minor":  # what a cancellation is worth is known when it is booked
+                yield "accepted", currency, measure, amount
     waited = before.waiting if before else ()
-    if waited != decision.state.waiting:
+    waits = decision.state.waiting if decision.state else ()
+    if waited != waits:
         yield from _held(waited, -1)
-        yield from _held(decision.state.waiting, 1)
+        yield from _held(waits, 1)
+
+
+def moved(output: object) -> Iterator[tuple[str, str, str, int]]:
+    """Give where the money of one output of a decision went."""
+    if isinstance(output, Movement):
+        if output.flow is MONEY:
+            for measure, amount in zip(MONEY.measures, output.amounts, strict=True):
+                if amount:
+                    yield "booked", output.dimensions[1], measure, amount
+    elif isinstance(output, RevenueAdjustment):
+        if output.flow == MONEY.name:
+            for measure, amount in output.amounts.items():
+                yield "adjusted", output.dimensions["currency"], measure, amount
+    elif isinstance(output, UnmatchedPayment) and output.event_type in MEASURE_OF:
+        yield "unmatched", output.currency, MEASURE_OF[output.event_type], output.amount_minor
 
 
 def _held(waiting: tuple[Event, ...], sign: int) -> Iterator[tuple[str, str, str, int]]:
@@ -57,11 +72,19 @@ class Books:
         self._sums: Counter[tuple[int, str, str, str]] = Counter()
         self._waiting: Counter[int] = Counter()
 
-    def add(self, partition: int, before: OrderState | None, event: Event | None, decision: Decision[OrderState]) -> None:
+    def add(
+        self,
+        partition: int,
+        before: OrderState | None,
+        event: Event | None,
+        decision: Decision[OrderState] | Decision[OrderState | None],
+    ) -> None:
         """Enter one applied event, or what time did to an order."""
         for account, currency, measure, amount in entries(before, event, decision):
             self._sums[partition, account, currency, measure] += amount
-        self._waiting[partition] += len(decision.state.waiting) - (len(before.waiting) if before else 0)
+        self._waiting[partition] += (len(decision.state.waiting) if decision.state else 0) - (
+            len(before.waiting) if before else 0
+        )
 
     def totals(self) -> Iterator[tuple[int, str, int]]:
         """Give ``(partition, counter name, amount)``, names such as ``accepted|EUR|captured_minor``."""

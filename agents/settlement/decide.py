@@ -7,25 +7,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from zlib import crc32
 
 import msgspec
 from msgspec.structs import replace
 
+from agents.flows import Movement, adjustment
 from agents.outcomes import DUPLICATE, OTHER_CONTENT, Decision, Duplicate, Rejected
-from agents.settlement.booking import Movement, book, capture_of, fingerprint, waiting_capture_of, with_item
+from agents.ports import Limits
+from agents.settlement.booking import book, capture_of, fingerprint, waiting_capture_of, with_item
+from agents.settlement.lifecycle import is_due, unmatched, wake
 from agents.settlement.state import OrderState
+from schemas.aggregates import RevenueAdjustment, UnpaidOrder
 from schemas.currencies import DECIMALS
-from schemas.events import (
-    Event,
-    OrderCancelled,
-    OrderPlaced,
-    PaymentCaptured,
-    PaymentFailed,
-    PaymentRefunded,
-    UnmatchedPayment,
-)
+from schemas.events import Event, OrderCancelled, OrderPlaced, PaymentCaptured, PaymentFailed, PaymentRefunded, UnmatchedPayment
 
 # Limits of the rule book are no settings: producers rely on them, and the size of a state, which topics and queues are made
 # for, follows from them.
@@ -45,39 +41,63 @@ _packed = msgspec.msgpack.Encoder().encode
 
 
 class Times(NamedTuple):
-    """What time it is in the events, as two limits in milliseconds that move on with it; 0 while nothing is known.
+    """What time it is in the events, in milliseconds; 0 while nothing is known.
 
-    What occurred before ``oldest_ms`` is too old to tell whether it is new; money that waits since before
-    ``give_up_ms`` is given up.
+    ``watermark_ms`` is the task's, which wakes orders (``lifecycle.py``). Of the event's own input: what occurred before
+    ``oldest_ms`` is too old to tell whether it is new; what moves in a minute that began at ``over_ms`` or before is late
+    for its windows.
     """
 
+    watermark_ms: int = 0
     oldest_ms: int = 0
-    give_up_ms: int = 0
+    over_ms: int = 0
 
 
 TIMELESS = Times()
+UNLIMITED = Limits()
 
 
-def decide(state: OrderState | None, event: Event, times: Times = TIMELESS) -> Decision[OrderState] | Duplicate | Rejected:
-    """Give what ``event`` does to the order: ``outputs`` are :class:`Movement` and ``UnmatchedPayment`` values."""
+def decide(
+    state: OrderState | None, event: Event, times: Times = TIMELESS, limits: Limits = UNLIMITED
+) -> Decision[OrderState] | Duplicate | Rejected:
+    """Give what ``event`` does to the order, once time has done what it had to do with it.
+
+    ``outputs`` are :class:`Movement` values, ``RevenueAdjustment`` for those that are late, and what time said.
+    """
     order = state or NEW_ORDER
+    outputs: tuple[Output, ...] = ()
+    if state is not None and is_due(state, times.watermark_ms, limits):
+        woken = wake(state, event.order_id.encode(), times.watermark_ms, limits)
+        order, outputs = woken.state or NEW_ORDER, woken.outputs
     content = _content_seen(order, event.event_id)
     if content is not None:
         return DUPLICATE if content == _content(event) else OTHER_CONTENT
     if _repeats_the_order(order, event):
         return DUPLICATE
-    order, given_up = give_up_waiting(order, times.give_up_ms)
     for rule in RULES[type(event)]:
         if rule.is_broken(order, event, times):
             return Rejected(rule.reason, rule.meaning)
-    order = replace(order, seen=with_item(order.seen, (event.event_id, _content(event))))
+    seen = with_item(order.seen, (event.event_id, _content(event)))
+    order = replace(order, seen=seen, newest_ms=max(order.newest_ms, event.occurred_at_ms))
     if _must_wait(order, event):
-        return Decision(replace(order, waiting=with_item(order.waiting, event, key=_waiting_order)), given_up)
+        return Decision(replace(order, waiting=with_item(order.waiting, event, key=_waiting_order)), outputs)
+    order, moved = _book(order, event, times)
+    outputs += moved
+    if order.waiting:
+        order, moved = _book_what_waited(order, times)
+        outputs += moved
+    return Decision(order, outputs)
+
+
+Output: TypeAlias = Movement | RevenueAdjustment | UnmatchedPayment | UnpaidOrder
+
+
+def _book(order: OrderState, event: Event, times: Times) -> tuple[OrderState, tuple[Output, ...]]:
+    """Book an event. What moves too late for its windows moves all the same, and is said apart."""
     order, movements = book(order, event)
-    if not order.waiting:
-        return Decision(order, given_up + movements)
-    order, outputs = _book_what_waited(order, times)
-    return Decision(order, given_up + movements + outputs)
+    return order, tuple(
+        movement if movement.minute_ms > times.over_ms else adjustment(movement, "late", event) for movement in movements
+    )
 
 
 # Rules, in the order in which they are asked; the first that is broken names the reason.
@@ -216,53 +236,23 @@ def _waiting_order(event: Event) -> tuple[int, str]:
     return event.occurred_at_ms, event.event_id
 
 
-def _book_what_waited(order: OrderState, times: Times) -> tuple[OrderState, tuple[Movement | UnmatchedPayment, ...]]:
+def _book_what_waited(order: OrderState, times: Times) -> tuple[OrderState, tuple[Output, ...]]:
     """Book everything that no longer has to wait, oldest first; what proves invalid leaves as unmatched."""
-    outputs: tuple[Movement | UnmatchedPayment, ...] = ()
+    outputs: tuple[Output, ...] = ()
     while ready := next((event for event in order.waiting if not _must_wait(order, event)), None):
         order = replace(order, waiting=tuple(event for event in order.waiting if event is not ready))
         rules = (rule for rule in RULES[type(ready)] if rule.reason in _STATE_RULES)
         broken = next((rule for rule in rules if rule.is_broken(order, ready, times)), None)
         if broken is None:
-            order, movements = book(order, ready)
-            outputs += movements
+            order, moved = _book(order, ready, times)
+            outputs += moved
         elif not isinstance(ready, _ORDERS):
-            outputs += (_unmatched(ready, broken.reason),)
+            outputs += (unmatched(ready, broken.reason),)
     return order, outputs
 
 
-WAITED_TOO_LONG = "waited_too_long"
-"""The reason of what is given up. The event stays known: what was given up is never booked by a repeat of it."""
 _STATE_RULES = {"currency_mismatch", "payment_already_captured", "refund_already_booked", "refund_exceeds_capture"}
 """The rules that what came later can break; the others were asked when the event came."""
-
-
-def give_up_waiting(order: OrderState, give_up_ms: int) -> tuple[OrderState, tuple[UnmatchedPayment, ...]]:
-    """Give the order without the money that waits since before ``give_up_ms``, and a row for each payment that so leaves."""
-    since_ms = waits_since_ms(order)
-    if since_ms is None or since_ms >= give_up_ms:
-        return order, ()
-    gone = [event for event in order.waiting if not isinstance(event, _ORDERS) and event.occurred_at_ms < give_up_ms]
-    left = tuple(event for event in order.waiting if event not in gone)
-    return replace(order, waiting=left), tuple(_unmatched(event, WAITED_TOO_LONG) for event in gone)
-
-
-def waits_since_ms(order: OrderState) -> int | None:
-    """Give the time of the oldest payment event that waits; a cancellation moves no money and may wait for ever."""
-    return next((event.occurred_at_ms for event in order.waiting if not isinstance(event, _ORDERS)), None)
-
-
-def _unmatched(event: PaymentCaptured | PaymentFailed | PaymentRefunded, reason: str) -> UnmatchedPayment:
-    return UnmatchedPayment(
-        event_id=event.event_id,
-        event_type=type(event).__name__,
-        order_id=event.order_id,
-        occurred_at_ms=event.occurred_at_ms,
-        payment_id=event.payment_id,
-        amount_minor=event.amount_minor,
-        currency=event.currency,
-        reason=reason,
-    )
 
 
 # What was seen before.

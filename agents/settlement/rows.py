@@ -1,16 +1,24 @@
-"""What settlement says: a status row per order, and deltas summed per merchant, currency and minute. Pure."""
+"""What settlement says: a status row per order, deltas for the windows, and what no window takes. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from operator import add
+from typing import Any, TypeAlias
 
-from agents.settlement.booking import Movement
-from agents.settlement.state import OrderState, Placed
-from schemas.events import MEASURES, Event, OrderStatus, RevenueDelta, UnmatchedPayment
-from schemas.topics import REVENUE_DELTAS, UNMATCHED_PAYMENTS, Topic
+from agents.flows import FLOWS, Flow, Movement, adjustment_key
+from agents.settlement.state import Capture, OrderState, Placed
+from schemas.aggregates import RevenueAdjustment, UnpaidOrder
+from schemas.events import Cell, Deltas, Event, FlowDeltas, OrderCapture, OrderStatus, Source
+from schemas.partitioning import partition_of
+from schemas.topics import REVENUE_ADJUSTMENTS, UNMATCHED_PAYMENTS, UNPAID_ORDERS, Topic
 
-_PLACE_OF = {measure: place for place, measure in enumerate(MEASURES)}
+CELLS_MAX = 1_000
+"""Of one record; with ids at their longest it is 1.6 MB, and its topic takes 4."""
+DELTAS_KEY = b"settlement"
+_Cells: TypeAlias = dict[tuple[tuple[str, ...], int], tuple[int, ...]]
+_TARGETS = tuple(dict.fromkeys(flow.topic for flow in FLOWS))
 
 
 def order_key(event: Event) -> bytes:
@@ -36,28 +44,67 @@ def status_row(key: bytes, order: OrderState, placed: Placed) -> OrderStatus:
         cancelled_at_ms=order.cancelled_at_ms,
         updated_at_ms=order.updated_at_ms,
         revision=order.booked_count,
+        captures=tuple(_capture(capture) for capture in sorted(order.captures, key=_oldest_first)),
+    )
+
+
+def _oldest_first(capture: Capture) -> tuple[int, str]:
+    return capture.captured_at_ms, capture.payment_id
+
+
+def _capture(capture: Capture) -> OrderCapture:
+    return OrderCapture(
+        capture.payment_id,
+        capture.method,
+        capture.captured_at_ms,
+        capture.captured_minor,
+        capture.refunded_minor,
+        capture.refunded_at_ms,
     )
 
 
 class Combiner:
-    """Takes what decisions say. Sums an epoch's movements per merchant, currency and minute: a fifth of the records."""
+    """Takes what decisions say. Sums an epoch's movements per flow, dimensions and minute, for each target partition."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, str, int], list[int]] = {}
-        self._unmatched: list[UnmatchedPayment] = []
+        self._cells: defaultdict[Flow, _Cells] = defaultdict(dict)
+        self._rows: list[tuple[Topic, bytes, Any]] = []
 
     def add(self, outputs: tuple[Any, ...]) -> None:
-        """Add a decision's outputs: movements, and payments that will not be matched."""
+        """Add a decision's outputs: movements are summed, rows kept."""
         for output in outputs:
             if isinstance(output, Movement):
-                row = self._sums.setdefault(output[:3], [0] * len(MEASURES))
-                row[_PLACE_OF[output.measure]] += output.amount
+                cells, place = self._cells[output.flow], output[1:3]
+                known = cells.get(place)
+                cells[place] = output.amounts if known is None else tuple(map(add, known, output.amounts))
+            elif isinstance(output, RevenueAdjustment):
+                self._rows.append((REVENUE_ADJUSTMENTS, adjustment_key(output), output))
             else:
-                self._unmatched.append(output)
+                topic = UNPAID_ORDERS if isinstance(output, UnpaidOrder) else UNMATCHED_PAYMENTS
+                self._rows.append((topic, output.order_id.encode(), output))
 
-    def records(self) -> Iterator[tuple[Topic, bytes, RevenueDelta | UnmatchedPayment]]:
-        """Give ``(topic, key, record)``: one delta per merchant, currency and minute, and each unmatched payment."""
-        for (merchant_id, currency, window_start_ms), sums in self._sums.items():
-            yield REVENUE_DELTAS, merchant_id.encode(), RevenueDelta(merchant_id, currency, window_start_ms, *sums)
-        for unmatched in self._unmatched:
-            yield UNMATCHED_PAYMENTS, unmatched.order_id.encode(), unmatched
+    def rows(self) -> Iterator[tuple[Topic, bytes, Any]]:
+        """Give ``(topic, key, row)`` of what is no sum."""
+        return iter(self._rows)
+
+    def deltas(self, sources: tuple[Source, ...], *, to_all: bool) -> Iterator[tuple[Topic, int, Deltas]]:
+        """Give ``(topic, partition, record)``: to each partition that anything is added to, or ``to_all``, news or not."""
+        added: defaultdict[tuple[Topic, int], list[tuple[Flow, Cell]]] = defaultdict(list)
+        for flow, cells in self._cells.items():
+            for (dimensions, minute_ms), amounts in cells.items():
+                where = flow.topic, partition_of(dimensions[0], flow.topic.partitions)
+                added[where].append((flow, Cell(dimensions, minute_ms, amounts)))
+        if to_all:
+            for topic in _TARGETS:
+                for partition in range(topic.partitions):
+                    _ = added[topic, partition]  # a record without cells: what is told is told to it too
+        for (topic, partition), kept in added.items():
+            for begin in range(0, max(len(kept), 1), CELLS_MAX):
+                yield topic, partition, Deltas(sources, _by_flow(kept[begin : begin + CELLS_MAX]))
+
+
+def _by_flow(cells: Sequence[tuple[Flow, Cell]]) -> tuple[FlowDeltas, ...]:
+    by_flow: defaultdict[str, list[Cell]] = defaultdict(list)
+    for flow, cell in cells:
+        by_flow[flow.name].append(cell)
+    return tuple(FlowDeltas(name, tuple(some)) for name, some in by_flow.items())

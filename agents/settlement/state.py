@@ -20,11 +20,17 @@ class Placed(Struct, frozen=True, array_like=True):
 
 
 class Capture(Struct, frozen=True, array_like=True):
-    """One booked capture and what was given back of it."""
+    """One booked capture and what was given back of it, the last at ``refunded_at_ms``.
+
+    A closed order has one at most, without a payment_id: all its captures together.
+    """
 
     payment_id: str
     captured_minor: int
+    captured_at_ms: int
+    method: str = ""
     refunded_minor: int = 0
+    refunded_at_ms: int | None = None
     refund_ids: tuple[str, ...] = ()
 
     @property
@@ -36,7 +42,8 @@ class Capture(Struct, frozen=True, array_like=True):
 class OrderState(Struct, frozen=True, array_like=True):
     """Everything Tally knows of one order. All tuples are sorted, so that order of arrival leaves no trace.
 
-    ``seen`` has ``(event_id, fingerprint of the whole event)`` of everything that was applied.
+    ``seen`` has ``(event_id, fingerprint of the whole event)`` of everything that was applied since the order was
+    closed, if it ever was, and ``newest_ms`` is the newest time of all of it. ``was_unpaid``: a row on ``unpaid-orders`` says so.
     """
 
     placed: Placed | None = None
@@ -47,6 +54,8 @@ class OrderState(Struct, frozen=True, array_like=True):
     booked_count: int = 0
     waiting: tuple[Event, ...] = ()
     seen: tuple[tuple[str, int], ...] = ()
+    newest_ms: int = 0
+    was_unpaid: bool = False
 
     @property
     def captured_minor(self) -> int:
@@ -71,10 +80,10 @@ class OrderState(Struct, frozen=True, array_like=True):
         return "partially_captured" if captured else "placed"
 
 
-class Deadline(Struct, frozen=True, array_like=True):
-    """Nothing: when money waits, and for which order, stands in the key."""
+class Timer(Struct, frozen=True, array_like=True):
+    """Nothing: when it is due, and for which order, stands in the key."""
 
 
-ORDER_STATE = TableSpec("order_state", OrderState, version=2)
-DEADLINES = TableSpec("deadlines", Deadline)
-"""One row per order whose money waits; see ``deadlines.py``."""
+ORDER_STATE = TableSpec("order_state", OrderState, version=3)
+TIMERS = TableSpec("timers", Timer)
+"""One row per order with which time has something left to do; see ``timers.py``."""

@@ -23,10 +23,15 @@ TAIL_MS: Final = 2 * 60_000
 """The last of the span, in which nothing new is ordered, so that what follows an order fits in."""
 ATTEMPTS_FAILED_MAX: Final = 3
 """Then the customer gives up on failing and pays, or does not pay at all."""
+BUSY_CUSTOMER: Final = 9_600
+"""Who places what ten thousand customers would but for this number of others: four percent, more than is usual."""
 OTHER_CONTENT_AT: Final = 2
 """Which of twenty repeats has the event id of a regular event and other content."""
 HOLD_MS: Final = 2 * 60_000
 """How late an order may be sent behind its payments: a tenth of the plan, thousands of records."""
+
+SKEW_MS: Final = 90_000
+"""How far the clock of a producer may be behind another's; less than any grace in use."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Draft:
             for _ in range(1 + int(chance() * 2.5))
         )
         amount_minor = sum(line.quantity * line.unit_price_minor for line in lines)
-        customer_id = f"c-{int(chance() * 10_000)}"
+        customer_id = f"c-{min(int(chance() * 10_000), BUSY_CUSTOMER)}"
         return events.OrderPlaced(
             self.event_id(), order_id, occurred_at_ms, "shop", customer_id, merchant.merchant_id, currency, amount_minor, lines
         )
@@ -237,6 +242,23 @@ class Draft:
                 1 + int(self.rng.random() * 10_000), capture.currency,
             )  # fmt: skip
             self.add(self.at[index] + HOLD_MS, refund, Unmatched("waited_too_long"))
+
+    def skewed(self, count: int) -> None:
+        """Add ``count`` orders whose payments are dated before them, by a producer whose clock is behind."""
+        for number in range(count):
+            order = self.placed(
+                f"o-{self.seed}-skewed-{number:04d}", self.begin_ms + int(self.rng.random() * (SPAN_MS - TAIL_MS))
+            )
+            self.add(order.occurred_at_ms, order)
+            at, behind_ms = float(order.occurred_at_ms), 1 + int(self.rng.random() * SKEW_MS)
+            for kind, method in ((events.PaymentFailed, "wallet"), (events.PaymentCaptured, "card")):
+                at += 1 + self.rng.random() * 1_000
+                payment_id = f"p{order.order_id[1:]}-{method}"
+                payment = kind(
+                    self.event_id(), order.order_id, int(at) - behind_ms, "psp", payment_id, method, order.amount_minor,
+                    order.currency,
+                )  # fmt: skip
+                self.add(at, payment)
 
     def pick(self, wanted: type[E], regular: int) -> tuple[int, E]:
         """Give a random one of the first ``regular`` records that is a ``wanted``, with its index.

@@ -10,6 +10,7 @@ import random
 
 from connectors.sources.draft import Draft
 from connectors.sources.faults import KINDS, Faults
+from connectors.sources.lates import LIVES, add_lates
 from connectors.sources.sent import (
     APPLIED,
     DUPLICATE,
@@ -18,6 +19,7 @@ from connectors.sources.sent import (
     DeadOrUnmatched,
     Duplicate,
     Expectation,
+    Late,
     Plan,
     Sent,
     Unmatched,
@@ -32,6 +34,7 @@ __all__ = [
     "DeadOrUnmatched",
     "Duplicate",
     "Expectation",
+    "Late",
     "Plan",
     "Sent",
     "Unmatched",
@@ -48,6 +51,8 @@ def plan(
     bad_ratio: float = 0.001,
     early_ratio: float = 0.03,
     waiting_ratio: float = 0.0005,
+    late_ratio: float = 0.001,
+    skewed_ratio: float = 0.001,
 ) -> Plan:
     """Give about three events for each of ``orders`` orders, with the faults of real producers among them.
 
@@ -59,6 +64,8 @@ def plan(
         bad_ratio: records that cannot be decoded or break a rule, per event; unless 0, each kind once or more.
         early_ratio: orders whose payments and cancellations are sent before them.
         waiting_ratio: payments per order whose order or capture never comes; a third of them are of yesterday, and given up.
+        late_ratio: orders, per order, that are sent an hour and more after all windows of their time; unless 0, four or more.
+        skewed_ratio: orders, per order, whose payments are dated before them; unless 0, one or more.
 
     Raises:
         ValueError: when ``orders`` is below 1.
@@ -77,4 +84,8 @@ def plan(
     if waiting_ratio > 0:
         draft.never_ordered(max(2, round(orders * waiting_ratio)))
         draft.waited_too_long(max(1, round(orders * waiting_ratio / 2)), regular)
+    if late_ratio > 0:
+        add_lates(draft, max(len(LIVES), round(orders * late_ratio)), regular)
+    if skewed_ratio > 0:
+        draft.skewed(max(1, round(orders * skewed_ratio)))
     return Plan(seed, start_ms, draft.in_order())

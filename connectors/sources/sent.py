@@ -14,6 +14,10 @@ class Applied(Struct, frozen=True):
     """The record changes totals, at once or when what it waits for comes."""
 
 
+class Late(Struct, frozen=True):
+    """Applied, but so late that what it moves is in no window: rows on ``revenue-adjustments``, with reason late."""
+
+
 class Duplicate(Struct, frozen=True):
     """The record repeats an earlier one and changes nothing; ``other_content``: under its event id, with other content."""
 
@@ -39,8 +43,9 @@ class Unmatched(Struct, frozen=True):
     reason: str
 
 
-Expectation: TypeAlias = Applied | Duplicate | Dead | DeadOrUnmatched | Unmatched
+Expectation: TypeAlias = Applied | Late | Duplicate | Dead | DeadOrUnmatched | Unmatched
 APPLIED: Final = Applied()
+LATE: Final = Late()
 DUPLICATE: Final = Duplicate()
 OTHER_CONTENT: Final = Duplicate(other_content=True)
 

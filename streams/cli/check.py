@@ -10,7 +10,6 @@ from typing import BinaryIO
 
 import click
 
-from agents.ports import Limits
 from agents.rehearsal import Fate, Outcome, rehearse
 from schemas.events import Event
 from schemas.topics import BY_NAME, INPUTS
@@ -51,8 +50,7 @@ def command(file: BinaryIO, topic: str | None, as_json: bool) -> None:
     settings = load_settings()
     documents = read_documents(file, BY_NAME[topic] if topic else None)
     numbered = [(document.number, document.event) for document in documents if document.event is not None]
-    limits = Limits(settings.dedup_horizon_ms, settings.waiting_max_ms)
-    outcomes = rehearse([event for _, event in numbered], time.time_ns() // 1_000_000, settings.future_max_ms, limits)
+    outcomes = rehearse([event for _, event in numbered], time.time_ns() // 1_000_000, settings.future_max_ms, settings.limits)
     lines = {
         number: line(number, event, outcome, as_json=as_json) for (number, event), outcome in zip(numbered, outcomes, strict=True)
     }

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaException
 from rich.console import Console
 
 from connectors.ground_truth import Truth, truth_of
-from connectors.judge import judge
+from connectors.judge import Terms, judge
 from connectors.reader import ReadError
 from connectors.sources.generator import Plan, plan
 from connectors.sources.publish import PublishError
@@ -96,7 +96,7 @@ def _run(options: DemoOptions, console: Console, result: Result) -> None:
                 codes = run.stop()
             result.remarks += [f"{worker} ended with {said_by(code)} at the end" for worker, code in codes.items() if code]
             with _phase(result, "judge"):
-                result.verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth)
+                result.verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth, Terms.of(settings))
 
 
 def _local(given: Settings, console: Console, result: Result) -> Settings:

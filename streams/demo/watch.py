@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from connectors.cluster import Cluster
 from connectors.reader import end_offsets, read_topic
-from schemas.topics import ORDERS, PAYMENTS, REVENUE_DELTAS
+from schemas.topics import CUSTOMER_DELTAS, ORDERS, PAYMENTS, REVENUE_DELTAS
 from streams.demo.state import TopicPartition as TopicAndPartition
 from streams.demo.state import WorkerSample, sample_of
 from streams.errors import ClusterError
@@ -155,11 +155,12 @@ def deltas_behind(cluster: Cluster, prefix: str, committed: dict[TopicAndPartiti
     Raises:
         ReadError: the cluster does not answer.
     """
-    name = REVENUE_DELTAS.named(prefix)
-    begins = {partition: offset for (topic, partition), offset in committed.items() if topic == name}
     behind: dict[TopicAndPartition, int] = {}
-    for record in read_topic(cluster, name, from_offsets=begins):
-        behind[name, record.partition] = behind.get((name, record.partition), 0) + 1
+    for deltas in (REVENUE_DELTAS, CUSTOMER_DELTAS):
+        name = deltas.named(prefix)
+        begins = {partition: offset for (topic, partition), offset in committed.items() if topic == name}
+        for record in read_topic(cluster, name, from_offsets=begins):
+            behind[name, record.partition] = behind.get((name, record.partition), 0) + 1
     return behind
 
 

@@ -16,6 +16,7 @@ from connectors.sources.publish import Publisher
 from streams.admin import admin_client
 from streams.local_broker import LocalBroker
 from streams.settings import Settings
+from tests.support.counts import TASKS
 from tests.support.workers import Deployment, Worker, wait_for
 
 START_MS = 1_795_000_000_000
@@ -27,7 +28,7 @@ def test_f03_i9_a_worker_frozen_in_the_middle_of_its_work_is_fenced(broker: Loca
     settings = {"epoch_records_max": 100, "transaction_timeout_ms": 6_000}
     with Deployment(tmp_path, broker.cluster, topics, **settings) as tally:
         first, second = tally.start("w1"), tally.start("w2")
-        wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
+        wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == TASKS // 2)
         publisher = Publisher(broker.cluster, topics)
         own = second.tasks()
         restores = second.text.count("streams.restore restored")
@@ -37,7 +38,7 @@ def test_f03_i9_a_worker_frozen_in_the_middle_of_its_work_is_fenced(broker: Loca
         assert tally.lag(own) > 0, "it was not in the middle of its work"
         publisher.send(whole.sent[6_000:])
         publisher.close()
-        wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
+        wait_for("w1 has every task", lambda: len(first.tasks()) == TASKS)
         second.signal(signal.SIGCONT)
         # Frozen inside a transaction for longer than its time-out, it is fenced for good and says so; else it joins again.
         wait_for("w2 joins again or gives up", lambda: anew(second, restores))
@@ -51,10 +52,10 @@ def test_f03_i9_a_frozen_worker_with_only_a_timer_due_writes_nothing(broker: Loc
     timer = {"TEST_TOPOLOGY": "tests.support.topologies:WITH_TIMER"}
     with Deployment(tmp_path, broker.cluster, topics) as tally:
         first, second = tally.start("w1"), tally.start("w2", timer)
-        wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
+        wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == TASKS // 2)
         wait_for("w2 beats", lambda: len(beats(tally)) >= 3)
         second.signal(signal.SIGSTOP)
-        wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
+        wait_for("w1 has every task", lambda: len(first.tasks()) == TASKS)
         before = len(beats(tally))
         resumed_ms = time.time_ns() // 1_000_000
         second.signal(signal.SIGCONT)

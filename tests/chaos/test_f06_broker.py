@@ -16,6 +16,7 @@ from schemas.topics import TOPICS
 from streams.admin import admin_client, apply_topics
 from streams.local_broker import LocalBroker, answers
 from streams.settings import Settings
+from tests.support.counts import TASKS
 from tests.support.workers import Deployment, Worker, free_port, wait_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.own_broker("a broker that dies and comes back")]
@@ -44,7 +45,7 @@ def test_f06_a_broker_that_is_away_shorter_or_longer_than_a_transaction_may_last
     settings = {"epoch_records_max": 100, "transaction_timeout_ms": transaction_timeout_ms}
     with Deployment(tmp_path, mortal.cluster, PREFIX, **settings) as tally:
         workers = [tally.start("w1"), tally.start("w2")]
-        wait_for("both have tasks", lambda: all(len(worker.tasks()) == 12 for worker in workers))
+        wait_for("both have tasks", lambda: all(len(worker.tasks()) == TASKS // 2 for worker in workers))
         publish(whole, mortal.cluster, PREFIX)
         wait_for("both commit", lambda: all(worker.epochs_count() >= 5 for worker in workers))
         before = mortal.pid
@@ -78,7 +79,7 @@ def test_f06_f32_sigterm_ends_a_worker_at_work_whose_broker_is_gone_within_10_s(
 def test_f06_f32_sigterm_ends_an_idle_worker_whose_broker_is_gone_within_10_s(mortal: LocalBroker, tmp_path: Path) -> None:
     with Deployment(tmp_path, mortal.cluster, PREFIX) as tally:
         worker = tally.start("w1")
-        wait_for("w1 has every task", lambda: len(worker.tasks()) == 24)
+        wait_for("w1 has every task", lambda: len(worker.tasks()) == TASKS)
         mortal.kill()
         wait_for("it notices", lambda: REFUSED in worker.text)
         assert worker.stop(timeout_s=10) == 0, worker.text[-3000:]

@@ -19,6 +19,7 @@ from streams.local_broker import LocalBroker
 from streams.store import StandsFor, Store, StoreResources
 from streams.topology import TOPOLOGY
 from tests.support.chains import changelog_counts
+from tests.support.counts import TASKS
 from tests.support.workers import Deployment, wait_for
 
 START_MS = 1_795_000_000_000
@@ -77,7 +78,7 @@ def test_f13_stores_that_cannot_be_trusted_are_rebuilt_and_no_others(broker: Loc
             damage(tally.state_of("w1") / task)
         records = changelog_counts(broker.cluster, topics)
         again = tally.start("w1")
-        wait_for("every task runs", lambda: len(again.tasks()) == 24)
+        wait_for("every task runs", lambda: len(again.tasks()) == TASKS)
         assert {task: count for task, count in again.restored().items() if count} == {task: records[task] for task in DAMAGES}
         for task, (_, said) in DAMAGES.items():
             assert not said or re.search(rf"store of {task} is rebuilt from its changelog: .*{said}", again.text)
@@ -108,7 +109,7 @@ def test_f13_stores_that_are_behind_read_only_what_they_lack(broker: LocalBroker
         shutil.copytree(tmp_path / "behind", state)
         now = changelog_counts(broker.cluster, topics)
         again = tally.start("w1")
-        wait_for("every task runs", lambda: len(again.tasks()) == 24)
+        wait_for("every task runs", lambda: len(again.tasks()) == TASKS)
         restored = again.restored()
         assert {task: count for task, count in restored.items() if count} == now - then
         assert all(0 < restored[f"settlement/{number}"] < now[f"settlement/{number}"] for number in range(PARTITIONS))

@@ -14,6 +14,7 @@ from connectors.ground_truth import truth_of
 from connectors.sources.generator import Plan, plan
 from connectors.sources.publish import publish
 from streams.local_broker import LocalBroker
+from tests.support.counts import TASKS
 from tests.support.small_disk import NOT_ALLOWED, filler_of
 from tests.support.workers import ROOT, Deployment, Worker, wait_for
 
@@ -40,13 +41,13 @@ def test_f14_a_full_disk_costs_time_and_nothing_else(broker: LocalBroker, topics
     publish(parts[0], broker.cluster, topics)
     with Deployment(tmp_path, broker.cluster, topics, disk_free_bytes=NEEDED_MIB << 20) as tally:
         worker = tally.start("w1", arguments=ON_SMALL_DISK)
-        wait_for("a third is consumed", lambda: len(worker.tasks()) == 24 and tally.lag() == 0)
+        wait_for("a third is consumed", lambda: len(worker.tasks()) == TASKS and tally.lag() == 0)
         filler = filler_of(worker.process.pid, home)
         filler.write_bytes(bytes(FILLER_MIB << 20))
         wait_for("it waits for room", lambda: waits_for_room(worker))
         publish(parts[1], broker.cluster, topics)
         assert tally.lag() == len(parts[1].sent)
-        assert len(worker.tasks()) == 24
+        assert len(worker.tasks()) == TASKS
         filler.unlink()
         wait_for("it goes on by itself", lambda: tally.lag() == 0 and worker.status()["waiting_for"] == [])
         assert worker.text.count("waiting for room on the disk") == 1
@@ -57,9 +58,9 @@ def test_f14_a_full_disk_costs_time_and_nothing_else(broker: LocalBroker, topics
         assert worker.stop() == 0
         # Started on a full disk it waits before it restores.
         last = tally.start("w1", {"TEST_FILL_MIB": str(FILLER_MIB)}, arguments=ON_SMALL_DISK)
-        wait_for("it waits for room", lambda: waits_for_room(last) and len(last.tasks("restoring")) == 24)
+        wait_for("it waits for room", lambda: waits_for_room(last) and len(last.tasks("restoring")) == TASKS)
         filler_of(last.process.pid, home).unlink()
-        wait_for("every task runs", lambda: len(last.tasks()) == 24)
+        wait_for("every task runs", lambda: len(last.tasks()) == TASKS)
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()
 
@@ -81,10 +82,10 @@ def test_f14_tasks_whose_stores_find_no_room_wait_each_for_itself_and_go_on(
         worker = tally.start("w1")
         _, most = before = resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (0, most))
-        wait_for("every task waits for room", lambda: len(without_room(worker)) == 24)
+        wait_for("every task waits for room", lambda: len(without_room(worker)) == TASKS)
         assert worker.tasks() == []
         resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, before)
-        wait_for("every task runs", lambda: len(worker.tasks()) == 24)
+        wait_for("every task runs", lambda: len(worker.tasks()) == TASKS)
         assert without_room(worker) == []
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()

@@ -15,6 +15,7 @@ from streams.local_broker import LocalBroker
 from streams.store import Store, StoreResources
 from streams.topology import TOPOLOGY
 from tests.support.chains import changelog_counts
+from tests.support.counts import TASKS
 from tests.support.workers import Deployment, wait_for
 
 NEVER = b"never-committed"
@@ -44,7 +45,7 @@ def test_f16_a_dangling_transaction_holds_its_own_task_in_restoring_and_leaves_n
         assert again.tasks("restoring") == ["settlement/5"]
         assert tally.lag(["settlement/5"]) > 0, "nothing was there for it to do"
         dangling.abort_transaction(10)  # raises if the broker had ended it by itself
-        wait_for("every task runs", lambda: len(again.tasks()) == 24)
+        wait_for("every task runs", lambda: len(again.tasks()) == TASKS)
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()
     uncommitted = read_topic(broker.cluster, f"{topics}settlement-changelog", committed_only=False)

@@ -16,6 +16,7 @@ from streams.admin import admin_client, partition_counts
 from streams.local_broker import LocalBroker
 from streams.settings import Settings
 from tests.support.chains import assert_unbroken
+from tests.support.counts import TASKS
 from tests.support.prefixes import judge_consumed
 from tests.support.workers import Deployment, wait_for
 
@@ -44,7 +45,7 @@ def test_f29_payments_grown_while_a_worker_runs_stop_it_and_refuse_others_and_wh
     half = len(whole.sent) // 2
     with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=50) as tally:
         first = tally.start("w1")
-        wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
+        wait_for("w1 has every task", lambda: len(first.tasks()) == TASKS)
         publish(part(whole, 0, half), broker.cluster, topics)
         wait_for("w1 commits", lambda: first.epochs_count() >= 10)
         grow(broker, f"{topics}payments", 24)

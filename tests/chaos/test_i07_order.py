@@ -14,6 +14,7 @@ from schemas.events import OrderLine, OrderPlaced, OrderStatus, PaymentCaptured
 from schemas.topics import ORDERS, PAYMENTS
 from streams.local_broker import LocalBroker
 from tests.support.chains import owners
+from tests.support.counts import TASKS
 from tests.support.killing import kill_at_work
 from tests.support.workers import Deployment, wait_for
 
@@ -30,16 +31,16 @@ def test_i7_order_of_arrival_is_kept_per_key_across_a_join_and_a_takeover(
     whole = Plan(0, START_MS, placed.sent + captures.sent)
     with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=200) as tally:
         first = tally.start("w1", EVERY_STEP)
-        wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
+        wait_for("w1 has every task", lambda: len(first.tasks()) == TASKS)
         publish(placed, broker.cluster, topics)
         wait_for("every order is placed, so that no capture waits", lambda: tally.lag() == 0)
         with tally.sending(captures.sent, events_per_s=300) as sending:
             wait_for("w1 commits", lambda: first.epochs_count() >= 10)
             second = tally.start("w2", EVERY_STEP)
-            wait_for("both share the tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
+            wait_for("both share the tasks", lambda: len(first.tasks()) == len(second.tasks()) == TASKS // 2)
             wait_for("w2 commits", lambda: second.epochs_count() >= 10)
             killed = kill_at_work(tally, [second])
-            wait_for("w1 has every task again", lambda: len(first.tasks()) == 24)
+            wait_for("w1 has every task again", lambda: len(first.tasks()) == TASKS)
             assert sending.unsent_count > 0, "the events ended before the takeover"
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()

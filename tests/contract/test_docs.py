@@ -18,10 +18,15 @@ from msgspec.structs import replace
 
 import agents
 from agents.envelope import ENVELOPE_RULES
+from agents.ports import Runtime, Stream
+from agents.revenue import windows
 from agents.settlement.decide import RULE_BOOK
 from agents.testing import MemoryRuntime
+from agents.windows.declared import Window
+from agents.windows.stage import Windows
+from agents.windows.watermarks import watermarks_of
 from schemas import codec, topics
-from schemas.events import OrderStatus
+from schemas.events import Cell, Deltas, FlowDeltas, OrderStatus, Source
 from schemas.topics import TOPICS
 from streams import topology
 from streams.app import create_app
@@ -305,3 +310,32 @@ def test_the_example_stage_fits_into_the_topology_of_a_worker(example: dict[str,
     assert not read_already & set(stage.reads), "a topic is read by one stage"
     app = create_app(Settings(bootstrap_servers="127.0.0.1:1", home=tmp_path, worker_id="w1"), (*TOPOLOGY, stage))
     assert stage.name in app.agents
+
+
+def test_the_example_aggregate_is_added_up_and_becomes_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {head.removeprefix("# "): body for head, _, body in (block.partition("\n") for block in blocks("python"))}
+    topic_lines, window_lines = (
+        said[name] for name in ("schemas/topics.py, and its name into TOPICS", "agents/revenue/windows.py, into REVENUE")
+    )
+    assert len((topic_lines + window_lines).splitlines()) <= 15
+    declared: dict[str, Any] = {}
+    exec(topic_lines, dict(vars(topics)), declared)  # noqa: S102 - the README's own code is what is tested
+    monkeypatch.setattr(topics, "PAYMENTS_BY_METHOD_1D", declared["PAYMENTS_BY_METHOD_1D"], raising=False)
+    added: Window = eval(window_lines, dict(vars(windows)))  # noqa: S307 - as above
+    heard = watermarks_of("example")
+
+    def declare(runtime: Runtime) -> None:
+        stage = Windows(runtime, (added,), heard, sources_count=1)
+
+        @runtime.agent("example")
+        async def example(stream: Stream) -> None:
+            async for batch in stream:
+                stage.take(batch)
+
+    attempts = FlowDeltas("attempts", (Cell(("m-1", "card"), DAY_MS, (3, 1)), Cell(("m-1", "card"), DAY_MS + 60_000, (5, 0))))
+    over = Source(0, 2, 3 * DAY_MS, idle=False)
+    world = MemoryRuntime().run(declare, [[(0, Deltas((), (attempts,)))], [(0, Deltas((over,), ()))]])
+    rows = [row.value for row in world.rows["payments-by-method-1d"]]
+    assert [(row.status, row.attempts_count, row.failures_count, row.failure_rate) for row in rows] == [
+        ("provisional", 9, 1, 1 / 9), ("final", 9, 1, 1 / 9),
+    ]  # fmt: skip

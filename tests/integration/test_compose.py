@@ -16,6 +16,7 @@ import pytest
 from streams.admin import admin_client, delete_topics
 from streams.local_broker import LocalBroker
 from streams.settings import Settings
+from tests.support.counts import TASKS
 from tests.support.image import build_by_hand, can_contain, command_of, contained, environment_of, health_command, ours
 from tests.support.waiting import wait_for
 from tests.support.workers import free_port
@@ -140,8 +141,8 @@ def test_the_workers_of_compose_come_up_healthy_share_the_tasks_and_end_well(sta
     wait_for("all are healthy", lambda: all(worker.healthy() for worker in started))
     ports = [worker.environment["TALLY_WEB_PORT"] for worker in started]
     assert len(set(ports)) == len(started)
-    wait_for("each has its share of the 24 tasks", lambda: [len(worker.tasks()) for worker in started] == [8, 8, 8])
-    assert len({task for worker in started for task in worker.tasks()}) == 24
+    wait_for("each has its share of the tasks", lambda: [len(worker.tasks()) for worker in started] == [TASKS // 3] * 3)
+    assert len({task for worker in started for task in worker.tasks()}) == TASKS
     assert [worker.stop() for worker in started] == [0, 0, 0], [w.log.read_text()[-2000:] for w in started]
     assert not any(worker.healthy() for worker in started), "the health check does not look at the worker"
     assert all("has left the group" in worker.log.read_text() for worker in started)

@@ -16,6 +16,7 @@ from connectors.ground_truth import truth_of
 from connectors.sources.generator import plan
 from connectors.sources.publish import publish
 from streams.local_broker import LocalBroker
+from tests.support.counts import TASKS
 from tests.support.workers import Deployment, Worker, wait_for
 
 START_MS = 1_795_000_000_000
@@ -36,7 +37,7 @@ def page(worker: Worker, path: str) -> Any:
 def test_faust_agents_on_plain_topics_answer_beside_the_stages(broker: LocalBroker, topics: str, deployment: Deployment) -> None:
     whole = plan(orders=1_000, seed=51, start_ms=START_MS)
     worker = deployment.start("w1", SURFACE)
-    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= TASKS)
     publish(whole, broker.cluster, topics)
     assert [page(worker, f"/square/{amount}") for amount in (3, 12)] == [9, 144]
     page(worker, "/sums")
@@ -49,7 +50,7 @@ def test_faust_agents_on_plain_topics_answer_beside_the_stages(broker: LocalBrok
 
 def test_i8_a_question_on_which_an_agent_raises_once_is_delivered_again_and_answered_once(deployment: Deployment) -> None:
     worker = deployment.start("w1", SURFACE)
-    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= TASKS)
     assert page(worker, "/square/13") == 169
     assert worker.text.count("agent squares: ZeroDivisionError: once") == 1
     assert page(worker, "/seen") == {"seen": {"squares": 2}, "sunk": [169]}
@@ -66,7 +67,7 @@ def faust_command(deployment: Deployment, *arguments: str) -> str:
 
 def test_fausts_command_line_asks_and_sends_beside_the_workers_and_fences_none(deployment: Deployment, topics: str) -> None:
     worker = deployment.start("w1", SURFACE)
-    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= TASKS)
     assert "the square is 144" in faust_command(deployment, "square", "12")
     faust_command(deployment, "send", f"{topics}numbers", '{"amount": 3, "parity": ""}')
     wait_for("what was sent is processed", lambda: page(worker, "/seen")["seen"] == {"squares": 2})
@@ -78,7 +79,7 @@ def test_sensors_are_told_of_messages_events_sends_rebalances_and_pages(
     broker: LocalBroker, topics: str, deployment: Deployment
 ) -> None:
     worker = deployment.start("w1", SURFACE)
-    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= TASKS)
     assert page(worker, "/square/5") == 25
     publish(plan(orders=100, seed=53, start_ms=START_MS), broker.cluster, topics)
     wait_for("the stages have worked", lambda: page(worker, "/told").get("done revenue-deltas", 0) > 0)
@@ -93,7 +94,7 @@ def test_sensors_are_told_of_messages_events_sends_rebalances_and_pages(
 
 def test_what_is_for_the_leader_runs_on_one_worker_and_moves_to_the_next(deployment: Deployment) -> None:
     first = deployment.start("w1", SURFACE)
-    wait_for("every task runs", lambda: len(first.tasks()) >= 24)
+    wait_for("every task runs", lambda: len(first.tasks()) >= TASKS)
     wait_for("the leader's timer runs", lambda: page(first, "/leads")["led"] > 0)
     second = deployment.start("w2", SURFACE)
     halves = [6, 6]
@@ -111,7 +112,7 @@ def test_what_is_for_the_leader_runs_on_one_worker_and_moves_to_the_next(deploym
 @pytest.mark.parametrize("how", ["ask", "send"])
 def test_i9_an_agent_that_waits_for_its_own_epoch_is_refused_with_a_sentence(deployment: Deployment, how: str) -> None:
     worker = deployment.start("w1", SURFACE)
-    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= TASKS)
     said = page(worker, f"/selfish/{how}")
     assert said.startswith("an agent cannot wait for")
     assert "ask from a timer, a web page or the command line" in said
@@ -121,7 +122,7 @@ def test_i9_an_agent_that_waits_for_its_own_epoch_is_refused_with_a_sentence(dep
 def test_what_is_sent_to_a_topic_that_is_not_there_fails_alone(broker: LocalBroker, topics: str, deployment: Deployment) -> None:
     whole = plan(orders=300, seed=52, start_ms=START_MS)
     worker = deployment.start("w1", SURFACE)
-    wait_for("every task runs", lambda: len(worker.tasks()) >= 24)
+    wait_for("every task runs", lambda: len(worker.tasks()) >= TASKS)
     assert page(worker, "/nowhere") == "nothing can be sent to t-nobody-made-this: it does not exist: make it first"
     publish(whole, broker.cluster, topics)
     verdict = deployment.finish(truth_of(whole))

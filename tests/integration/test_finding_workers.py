@@ -11,6 +11,7 @@ from streams.admin import admin_client
 from streams.fleet import find_workers, owner_of, tasks_of
 from streams.local_broker import LocalBroker
 from streams.settings import Settings
+from tests.support.counts import TASKS
 from tests.support.workers import Deployment, wait_for
 
 
@@ -23,7 +24,7 @@ def test_workers_are_found_and_one_that_does_not_answer_is_listed_by_the_cluster
     with Deployment(tmp_path, broker.cluster, topics, group_protocol=protocol) as tally:
         assert find_workers(admin, settings) == [], "nobody ever joined"
         started = {name: tally.start(name) for name in ("w1", "w2")}
-        wait_for("each runs its half", lambda: all(len(worker.tasks()) == 12 for worker in started.values()))
+        wait_for("each runs its half", lambda: all(len(worker.tasks()) == TASKS // 2 for worker in started.values()))
 
         found = find_workers(admin, settings)
         assert [(each.member.worker, each.member.page) for each in found] == [

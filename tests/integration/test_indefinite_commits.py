@@ -16,6 +16,7 @@ from schemas.topics import TOPICS
 from streams.admin import admin_client, apply_topics, delete_topics
 from streams.settings import Settings
 from streams.transaction import Committed, Unknown
+from tests.support.counts import TASKS
 from tests.support.end_txn import EndTxnProxy, Fault, proxied_broker
 from tests.support.transactions import Writer, Written
 from tests.support.workers import Deployment, wait_for
@@ -102,7 +103,7 @@ def test_f05b_a_worker_whose_commit_gets_no_answer_replaces_its_producer_and_sta
     half = len(whole.sent) // 2
     with Deployment(tmp_path, proxied.through, proxied.prefix, epoch_records_max=500, commit_timeout_ms=12_000) as tally:
         worker = tally.start("w1")
-        wait_for("w1 has every task", lambda: len(worker.tasks()) == 24)
+        wait_for("w1 has every task", lambda: len(worker.tasks()) == TASKS)
         publisher = Publisher(proxied.past, proxied.prefix)
         publisher.send(whole.sent[:half])
         wait_for("w1 commits", lambda: worker.status().get("epochs_count", 0) >= 3)

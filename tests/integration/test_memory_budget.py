@@ -11,6 +11,7 @@ from connectors.sources.generator import plan
 from connectors.sources.large import with_large_orders
 from connectors.sources.publish import publish
 from streams.local_broker import LocalBroker
+from tests.support.counts import TASKS
 from tests.support.workers import Deployment, wait_for
 
 START_MS = 1_795_000_000_000
@@ -33,7 +34,7 @@ def test_i5_rss_stays_within_the_budget_and_150_mb_with_a_backlog_of_four_times_
         def done() -> bool:
             nonlocal highest
             highest = max(highest, process.memory_info().rss)
-            return deployment.lag() == 0 and len(worker.tasks()) == 24
+            return deployment.lag() == 0 and len(worker.tasks()) == TASKS
 
         wait_for("the backlog is processed", done)
         assert highest <= (BUDGET_MB + BESIDE_MB) << 20, f"{highest / (1 << 20):.0f} MB"

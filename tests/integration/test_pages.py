@@ -18,6 +18,7 @@ from streams.cli.status import Looker
 from streams.local_broker import LocalBroker
 from streams.metrics import Metric
 from streams.settings import Settings
+from tests.support.counts import TASKS
 from tests.support.worker import Worker
 from tests.support.workers import Deployment, wait_for
 from tests.unit.test_metrics import samples
@@ -49,7 +50,7 @@ def test_a_worker_says_what_it_did_and_a_frozen_broker_makes_it_neither_dead_nor
         worker = tally.start("w1")
         wait_for("its server listens", lambda: ask(worker, "health/live")[0] == 200)
         wait_for("it is ready", lambda: ask(worker, "health/ready")[0] == 200)
-        assert len(worker.tasks()) == 24, "it was ready before all was restored"
+        assert len(worker.tasks()) == TASKS, "it was ready before all was restored"
 
         publish(whole, broker.cluster, topics)
         tally.wait_consumed("orders", "payments")
@@ -75,10 +76,10 @@ def test_a_worker_says_what_it_did_and_a_frozen_broker_makes_it_neither_dead_nor
         with Looker(Settings(bootstrap_servers=broker.bootstrap_servers, prefix=topics)) as looker:
             wait_for("nothing is left to process", lambda: looker.look().lag_records == 0)
             live = looker.look()
-            assert (live.problems, live.states, [row.worker for row in live.workers]) == ([], {"running": 24}, ["w1"])
+            assert (live.problems, live.states, [row.worker for row in live.workers]) == ([], {"running": TASKS}, ["w1"])
             assert worker.stop() == 0, worker.text[-3000:]
             wait_for("it has left the group", lambda: not looker.look().workers)
             alone = looker.look()
-        assert (alone.lag_records, alone.states) == (0, {"unowned": 24})
+        assert (alone.lag_records, alone.states) == (0, {"unowned": TASKS})
         assert alone.counters == live.counters, "the newest markers tell what the pages told"
         assert [task.newest_event_ms for task in alone.tasks] == [task.newest_event_ms for task in live.tasks]

@@ -10,6 +10,7 @@ from connectors.ground_truth import truth_of
 from connectors.sources.generator import plan
 from connectors.sources.publish import Publisher
 from streams.local_broker import LocalBroker
+from tests.support.counts import TASKS
 from tests.support.workers import Deployment, wait_for
 
 
@@ -27,7 +28,7 @@ def test_f04_of_two_workers_with_one_id_the_older_ends_with_4_and_a_sentence(
     first = len(whole.sent) // 10
     with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=epoch_records_max) as tally:
         older = tally.start("w1", home="one-host")
-        wait_for("the older has every task", lambda: len(older.tasks()) == 24)
+        wait_for("the older has every task", lambda: len(older.tasks()) == TASKS)
         publisher = Publisher(broker.cluster, topics)
         publisher.send(whole.sent[:first])
         wait_for("the older commits", lambda: older.epochs_count() >= 1)

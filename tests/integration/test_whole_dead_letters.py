@@ -13,7 +13,9 @@ from pathlib import Path
 import msgspec
 from confluent_kafka import Producer
 
-from agents.settlement.state import ORDER_STATE
+from agents.ports import Limits
+from agents.settlement.lifecycle import due_ms
+from agents.settlement.state import ORDER_STATE, TIMERS, Timer
 from connectors.cluster import Cluster
 from connectors.reader import ReadRecord, latest_per_key, read_topic
 from schemas.codec import encode
@@ -170,9 +172,14 @@ def _check(letter: ReadRecord, bad: Bad, came: ReadRecord, began_ms: int) -> Non
 
 
 def _right_states() -> dict[bytes, bytes]:
-    """The rows of the good orders, as bytes: state is canonical."""
-    version = bytes([ORDER_STATE.version])
-    return {b"order_state/" + event.order_id.encode(): version + msgspec.msgpack.encode(after(event)) for event in GOOD}
+    """The rows of the good orders and their timers, as bytes: state is canonical."""
+    rows = {}
+    for event in GOOD:
+        state, key = after(event), event.order_id.encode()
+        rows[b"order_state/" + key] = bytes([ORDER_STATE.version]) + msgspec.msgpack.encode(state)
+        due_at_ms = due_ms(state, Limits()) or 0
+        rows[b"timers/" + due_at_ms.to_bytes(8, "big") + key] = bytes([TIMERS.version]) + msgspec.msgpack.encode(Timer())
+    return rows
 
 
 def _right_counters() -> dict[str, int]:

@@ -11,6 +11,7 @@ from connectors.ground_truth import truth_of
 from connectors.sources.generator import plan
 from connectors.sources.publish import publish
 from streams.local_broker import LocalBroker
+from tests.support.counts import TASKS
 from tests.support.killing import kill_at_work
 from tests.support.workers import Deployment, wait_for
 
@@ -31,11 +32,11 @@ def test_the_classic_protocol_survives_a_kill(broker: LocalBroker, topics: str, 
     whole = plan(orders=3_000, seed=42, start_ms=START_MS)
     with Deployment(tmp_path, broker.cluster, topics, group_protocol="classic", epoch_records_max=300) as tally:
         first, second = tally.start("w1"), tally.start("w2")
-        wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == 12)
+        wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == TASKS // 2)
         publish(whole, broker.cluster, topics)
         killed = kill_at_work(tally, [second])
         assert len(killed.tasks) == 6
-        wait_for("w1 has every task", lambda: len(first.tasks()) == 24)
+        wait_for("w1 has every task", lambda: len(first.tasks()) == TASKS)
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()
 
@@ -46,7 +47,7 @@ def test_f32_sigterm_under_load_commits_leaves_the_group_closes_the_stores_and_e
     whole = plan(orders=4_000, seed=43, start_ms=START_MS)
     with Deployment(tmp_path, broker.cluster, topics, epoch_records_max=500) as tally:
         worker = tally.start("w1")
-        wait_for("w1 has every task", lambda: len(worker.tasks()) == 24)
+        wait_for("w1 has every task", lambda: len(worker.tasks()) == TASKS)
         publish(whole, broker.cluster, topics)
         wait_for("some is committed", lambda: tally.committed("orders") > 0)
         worker.signal(15)
@@ -55,7 +56,7 @@ def test_f32_sigterm_under_load_commits_leaves_the_group_closes_the_stores_and_e
         assert tally.members() == [], "it had not left the group"
         assert tally.lag() > 0, "there was no load any more"
         again = tally.start("w1")
-        wait_for("w1 has every task again", lambda: len(again.tasks()) == 24)
+        wait_for("w1 has every task again", lambda: len(again.tasks()) == TASKS)
         # What a store had not written to disk would be read from its changelog again.
         assert [name for name, records in again.restored().items() if records] == [], "a store was not closed"
         verdict = tally.finish(truth_of(whole))

@@ -10,6 +10,7 @@ from connectors.sources.generator import plan
 from connectors.sources.publish import publish
 from streams.local_broker import LocalBroker
 from tests.support.chains import assert_unbroken
+from tests.support.counts import TASKS
 from tests.support.workers import Deployment, wait_for
 
 START_MS = 1_795_000_000_000
@@ -34,7 +35,7 @@ def test_f32_sigterm_ends_a_worker_whose_agent_never_comes_back_and_its_epoch_is
     whole = plan(orders=300, seed=72, start_ms=START_MS)
     with Deployment(tmp_path, broker.cluster, topics) as tally:
         worker = tally.start("w1", {"TEST_TOPOLOGY": "tests.support.troubled:ABSENT_AGENT"})
-        wait_for("it has every task", lambda: len(worker.tasks()) == 24)
+        wait_for("it has every task", lambda: len(worker.tasks()) == TASKS)
         publish(whole, broker.cluster, topics)
         wait_for("its agent is away", lambda: "the agent is away with a batch" in worker.text)
         assert worker.epochs_count() == 0, "its page is answered meanwhile"

@@ -15,6 +15,7 @@ _PLAIN: dict[str, st.SearchStrategy[Any]] = {
     "string": st.text(),
     "int": st.integers(-(2**31), 2**31 - 1),
     "long": st.integers(-(2**63), 2**63 - 1),
+    "double": st.floats(allow_nan=False),
     "boolean": st.booleans(),
     "bytes": st.binary(max_size=140),
     "null": st.none(),

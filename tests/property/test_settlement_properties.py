@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from agents.flows import FLOW_NAMED, MONEY, Movement
 from agents.outcomes import DUPLICATE, Decision, Rejected
+from agents.ports import Limits
 from agents.settlement.agent import declare
-from agents.settlement.booking import Movement
 from agents.settlement.books import WAITING_EVENTS, entries
 from agents.settlement.decide import (
     MAX_AMOUNT_MINOR,
@@ -19,18 +20,24 @@ from agents.settlement.decide import (
     MAX_ID_CHARACTERS,
     RULE_BOOK,
     decide,
-    waits_since_ms,
 )
+from agents.settlement.lifecycle import due_ms
 from agents.settlement.rows import status_row
-from agents.settlement.state import DEADLINES, ORDER_STATE, OrderState
+from agents.settlement.state import ORDER_STATE, TIMERS, OrderState
 from agents.testing import MemoryRuntime, MemoryWorld
-from schemas.events import MEASURES, Event, OrderCancelled, OrderPlaced, OrderStatus, PaymentCaptured, PaymentRefunded
+from schemas.events import Event, OrderCancelled, OrderPlaced, OrderStatus, PaymentCaptured, PaymentRefunded
 from schemas.partitioning import partition_of
-from schemas.topics import ORDER_STATUS, REVENUE_DELTAS, UNMATCHED_PAYMENTS
+from schemas.topics import CUSTOMER_DELTAS, ORDER_STATUS, REVENUE_ADJUSTMENTS, REVENUE_DELTAS, UNMATCHED_PAYMENTS, UNPAID_ORDERS
 from tests.property.histories import ANY_HISTORIES, BASE_MS, CLASHING_EVENTS, WILD_EVENTS, cut, sent, valid_histories
 
-Deltas = Counter[tuple[str, str, int, str]]
+Deltas = Counter[tuple[str, tuple[str, ...], int, str]]
+"""(flow, dimensions, minute, measure) to an amount."""
 REASONS = {rule.reason for rule in RULE_BOOK}
+
+
+def add(deltas: Deltas, movement: Movement) -> None:
+    for measure, amount in zip(movement.flow.measures, movement.amounts, strict=True):
+        deltas[movement.flow.name, movement.dimensions, movement.minute_ms, measure] += amount
 
 
 def fold(events: Iterable[Event]) -> tuple[OrderState, Deltas, Counter[str]]:
@@ -43,7 +50,7 @@ def fold(events: Iterable[Event]) -> tuple[OrderState, Deltas, Counter[str]]:
             state = outcome.state
             for output in outcome.outputs:
                 assert isinstance(output, Movement), "nothing of a valid history may be unmatched"
-                deltas[output[:4]] += output.amount
+                add(deltas, output)
     return state, deltas, outcomes
 
 
@@ -52,7 +59,7 @@ def status_of(state: OrderState) -> OrderStatus | None:
 
 
 def expected_deltas(history: list[Event]) -> Deltas:
-    """Say again, in other words, what a whole valid history adds up to."""
+    """Say again, in other words, what money a whole valid history moves."""
     (order,) = (event for event in history if isinstance(event, OrderPlaced))
     deltas = Deltas()
     for event in history:
@@ -69,7 +76,7 @@ def expected_deltas(history: list[Event]) -> Deltas:
                 amounts = {}
         minute_ms = max(event.occurred_at_ms, order.occurred_at_ms) // 60_000 * 60_000
         for measure, amount in amounts.items():
-            deltas[order.merchant_id, order.currency, minute_ms, measure] += amount
+            deltas[MONEY.name, (order.merchant_id, order.currency), minute_ms, measure] += amount
     return deltas
 
 
@@ -90,7 +97,7 @@ def test_every_order_and_any_duplication_of_a_valid_history_gives_the_same_state
 def test_a_whole_history_adds_up_to_its_amounts_in_the_minute_of_the_later_of_event_and_order(data: st.DataObject) -> None:
     history = data.draw(valid_histories(whole=True))
     state, deltas, _ = fold(data.draw(sent(history)))
-    assert deltas == expected_deltas(history)
+    assert +Deltas({place: amount for place, amount in deltas.items() if place[0] == MONEY.name}) == expected_deltas(history)
     assert state.waiting == ()
     assert state.booked_count == len(history)
 
@@ -101,10 +108,14 @@ def settle(batches: list[list[tuple[int, Event]]], redo: Iterable[int] = ()) -> 
 
 def delta_sums(world: MemoryWorld) -> Deltas:
     sums = Deltas()
-    for emitted in world.rows[REVENUE_DELTAS.name]:
-        delta = emitted.value
-        for measure in MEASURES:
-            sums[delta.merchant_id, delta.currency, delta.window_start_ms, measure] += getattr(delta, measure)
+    for topic in (REVENUE_DELTAS, CUSTOMER_DELTAS):
+        for emitted in world.rows[topic.name]:
+            for part in emitted.value.flows:
+                flow = FLOW_NAMED[part.flow]
+                assert flow.topic is topic
+                for cell in part.cells:
+                    assert partition_of(cell.dimensions[0], topic.partitions) == emitted.partition
+                    add(sums, Movement(flow, cell.dimensions, cell.minute_ms, cell.amounts))
     return +sums
 
 
@@ -233,19 +244,20 @@ def test_where_epochs_are_cut_says_nothing_about_what_is_too_old_or_given_up(dat
     assert world.tables == straight.tables
     assert world.totals == straight.totals
     assert world.dead_letters == straight.dead_letters
-    given_up, given_up_straight = (
-        sorted(repr(emitted) for emitted in one.rows[UNMATCHED_PAYMENTS.name]) for one in (world, straight)
-    )
-    assert given_up == given_up_straight
+    for topic in (UNMATCHED_PAYMENTS, UNPAID_ORDERS, REVENUE_ADJUSTMENTS):
+        said, said_straight = (sorted(repr(emitted) for emitted in one.rows[topic.name]) for one in (world, straight))
+        assert said == said_straight
+    assert delta_sums(world) == delta_sums(straight)
     for currency, measure in ((c, m) for c in ("EUR", "JPY", "KWD") for m in ("captured_minor", "refunded_minor")):
-        accepted, booked, waiting, unmatched = (
-            world.totals[f"{account}|{currency}|{measure}"] for account in ("accepted", "booked", "waiting", "unmatched")
+        accepted, *parts = (
+            world.totals[f"{account}|{currency}|{measure}"]
+            for account in ("accepted", "booked", "adjusted", "waiting", "unmatched")
         )
-        assert accepted == booked + waiting + unmatched
+        assert accepted == sum(parts)
     assert world.totals[WAITING_EVENTS] == sum(len(order.waiting) for order in world.tables[ORDER_STATE.name].values())
-    waits = {
-        (slot[0], waits_since_ms(order).to_bytes(8, "big") + slot[1])  # type: ignore[union-attr]
+    due = {
+        (slot[0], due_at_ms.to_bytes(8, "big") + slot[1])
         for slot, order in world.tables[ORDER_STATE.name].items()
-        if waits_since_ms(order) is not None
+        if (due_at_ms := due_ms(order, Limits())) is not None
     }
-    assert world.tables[DEADLINES.name].keys() == waits, "a deadline for each order whose money waits, and no other"
+    assert world.tables[TIMERS.name].keys() == due, "a timer for each order that time has to do with, and no other"

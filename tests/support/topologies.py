@@ -11,7 +11,7 @@ import msgspec
 
 from agents.ports import AgentFunction, Batch, Row, Runtime, Slot, Stream, Table, TableSpec
 from agents.settlement import agent as settlement
-from agents.settlement.decide import Times, decide
+from agents.settlement.decide import decide
 from agents.settlement.rows import order_key, status_row
 from schemas.events import Event, PaymentCaptured, PaymentFailed
 from schemas.partitioning import partition_of
@@ -52,7 +52,8 @@ class SteppedBatch:
     """A batch that emits the row of ``order-status`` after each event, not only after the last one of an epoch."""
 
     def __init__(self, batch: Batch) -> None:
-        self.rows = batch.rows
+        self.rows, self.ticks, self.partitions = batch.rows, batch.ticks, batch.partitions
+        self.epoch, self.again = batch.epoch, batch.again
         self.emit = batch.emit
         self.count = batch.count
         self.counter = batch.counter
@@ -114,30 +115,30 @@ def decide_raises_for(event: Event) -> bool:
 
 
 def _declare_decide_raises(runtime: Runtime) -> None:
-    def fragile(state: Any, event: Any, times: Times) -> Any:
+    def fragile(state: Any, event: Any, *facts: Any) -> Any:
         if decide_raises_for(event):
             raise ZeroDivisionError("decide was made to fail")
-        return decide(state, event, times)
+        return decide(state, event, *facts)
 
     settlement.decide = fragile  # type: ignore[attr-defined, assignment]
     settlement.declare(runtime)
 
 
 def _declare_wrong_for_partition_7(runtime: Runtime) -> None:
-    def wrong(state: Any, event: Any, times: Any) -> Any:
+    def wrong(state: Any, event: Any, *facts: Any) -> Any:
         if partition_of(event.order_id, PARTITIONS) == 7:
             raise ZeroDivisionError("a wrong deployment")
-        return decide(state, event, times)
+        return decide(state, event, *facts)
 
     settlement.decide = wrong  # type: ignore[attr-defined, assignment]
     settlement.declare(runtime)
 
 
 def _declare_off_by_one(runtime: Runtime) -> None:
-    def off_by_one(state: Any, event: Any, times: Times) -> Any:
+    def off_by_one(state: Any, event: Any, *facts: Any) -> Any:
         if isinstance(event, PaymentCaptured) and event.order_id.endswith("77"):
             event = msgspec.structs.replace(event, amount_minor=event.amount_minor + 1)
-        return decide(state, event, times)
+        return decide(state, event, *facts)
 
     settlement.decide = off_by_one  # type: ignore[attr-defined, assignment]
     settlement.declare(runtime)

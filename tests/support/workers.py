@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from connectors.cluster import Cluster
 from connectors.ground_truth import Truth
-from connectors.judge import judge
+from connectors.judge import Terms, judge
 from connectors.reader import end_offsets, read_group_offsets, read_topic
 from connectors.sources.sent import Sent
 from connectors.verdict import Verdict
@@ -164,14 +164,15 @@ class Deployment:
         return end_offsets(self.cluster, name) == end_offsets(self.cluster, name, committed_only=False)
 
     def finish(self, truth: Truth) -> Verdict:
-        """Wait until all is consumed, stop every worker well, and judge."""
+        """Wait until all is consumed, stop every worker well, and judge, by the terms that the deployment has."""
         self.wait_consumed("orders", "payments")
-        self.wait_consumed("revenue-deltas")
+        self.wait_consumed("revenue-deltas", "customer-deltas")
         for worker in self.alive():
             assert worker.stop() == 0, worker.text[-3000:]
         self._assert_no_unexpected_end()
         assert_unbroken(self.cluster, self.prefix)
-        return judge(self.cluster, self.prefix, self.group_id, truth)
+        terms = Terms(grace_ms=int(self.settings.get("TALLY_GRACE_MS", Terms().grace_ms)))
+        return judge(self.cluster, self.prefix, self.group_id, truth, terms)
 
 
 def free_port() -> int:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from agents.outcomes import Decision, Duplicate, Rejected
 from agents.settlement.decide import decide
 from agents.settlement.state import OrderState
-from schemas.events import Event, OrderCancelled, OrderLine, OrderPlaced, PaymentCaptured, PaymentFailed, PaymentRefunded
+from schemas.events import (
+    Cell,
+    Deltas,
+    Event,
+    FlowDeltas,
+    OrderCancelled,
+    OrderLine,
+    OrderPlaced,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRefunded,
+)
 
 MINUTE_MS = 60_000
 T0_MS = 1_795_000_020_000
@@ -62,6 +73,11 @@ def refunded(
 ) -> PaymentRefunded:
     of_refund = f"r-{event_id}" if refund_id is None else refund_id
     return PaymentRefunded(event_id, "o-1", at_ms, "pay", of_refund, payment_id, amount_minor, currency)
+
+
+def deltas(merchant_id: str = "m-1", amounts: tuple[int, ...] = (1, 100, 100, 0, 0), minute_ms: int = T0_MS) -> Deltas:
+    """Give what settlement says of one merchant's money in one minute, by no source in particular."""
+    return Deltas((), (FlowDeltas("money", (Cell((merchant_id, "EUR"), minute_ms, amounts),)),))
 
 
 def after(*history: Event) -> OrderState:

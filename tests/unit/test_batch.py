@@ -9,7 +9,7 @@ from confluent_kafka import Message
 
 from agents.outcomes import DUPLICATE, Decision, Duplicate, Rejected
 from schemas.codec import REASONS, encode
-from schemas.events import OrderPlaced, RevenueDelta
+from schemas.events import OrderPlaced
 from schemas.topics import ORDER_STATUS, ORDERS, ORDERS_DLQ, PAYMENTS, PAYMENTS_DLQ, REVENUE_DELTAS, Topic
 from streams.batch import EngineBatch, PoisonedInternalTopicError, StageRecords
 from streams.dead_letters import Headers, headers_bytes
@@ -17,7 +17,7 @@ from streams.effects import Effects, RecordTooLargeError
 from streams.tasks import Task, Tasks
 from streams.topology import TOPOLOGY, Stage
 from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
-from tests.unit.orders import captured, placed
+from tests.unit.orders import captured, deltas, placed
 
 NOW_MS = 1_795_000_012_345
 GOOD = encode(placed())
@@ -126,7 +126,7 @@ def test_each_input_topic_refuses_the_record_types_of_the_other() -> None:
 def test_i8_a_poisoned_internal_topic_stops_the_task_instead_of_losing_money() -> None:
     with pytest.raises(PoisonedInternalTopicError, match=r"t\.revenue-deltas/2 at offset 9: .*null.* has no dead-letter topic"):
         begun(REVENUE, [message("revenue-deltas", 9, None, partition=2)])
-    delta = RevenueDelta("m-1", "EUR", 0, 1, 2, 3, 4, 5)
+    delta = deltas()
     batch, _, _ = begun(REVENUE, [message("revenue-deltas", 9, delta, partition=2)])
     with pytest.raises(PoisonedInternalTopicError, match="decide raised"):
         batch.attempt(batch.rows[0], lambda _, event: event.no_such_field, None)
@@ -184,7 +184,7 @@ def test_columns_are_the_records_as_they_came() -> None:
 
 def test_emit_writes_under_the_prefix_and_leaves_the_partition_to_the_key_unless_told() -> None:
     batch, effects, _ = begun(SETTLEMENT, [message("orders", 0, placed())])
-    delta = RevenueDelta("m-1", "EUR", 0, 1, 2, 3, 4, 5)
+    delta = deltas()
     batch.emit(REVENUE_DELTAS, b"m-1", delta)
     batch.emit(REVENUE_DELTAS, b"m-1", delta, 7)
     name = REVENUE_DELTAS.named(PREFIX)
@@ -196,8 +196,8 @@ def test_emit_writes_under_the_prefix_and_leaves_the_partition_to_the_key_unless
 
 def test_i5_a_record_above_its_topics_limit_is_refused_before_it_is_produced() -> None:
     batch, effects, _ = begun(SETTLEMENT, [message("orders", 0, placed())])
-    too_large = RevenueDelta("m" * REVENUE_DELTAS.max_message_bytes, "EUR", 0, 1, 2, 3, 4, 5)
-    with pytest.raises(RecordTooLargeError, match=r"does not fit revenue-deltas, which takes 1048588: nothing was written"):
+    too_large = deltas("m" * REVENUE_DELTAS.max_message_bytes)
+    with pytest.raises(RecordTooLargeError, match=r"does not fit revenue-deltas, which takes 4194352: nothing was written"):
         batch.emit(REVENUE_DELTAS, b"m-1", too_large)
     assert effects.outputs == []
 

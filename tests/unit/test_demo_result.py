@@ -8,9 +8,10 @@ from streams.demo.kill import Evidence, Kill
 from streams.demo.result import Result
 
 OUTCOMES = Outcomes(61_204, 60_540, 604, 60)
-EXACT = Verdict(Rows(812, 812), Rows(20_000, 20_000), OUTCOMES, OUTCOMES, ())
+TOPICS = {"revenue-by-merchant-1m": Rows(812, 812), "order-status": Rows(20_000, 20_000), "alerts": Rows(7, 7)}
+EXACT = Verdict(TOPICS, OUTCOMES, OUTCOMES, ())
 PROBLEM = Problem("missing", "order-status", "o-1-000007", "a row", "none")
-WRONG = replace(EXACT, order_status=Rows(19_999, 20_000), problems=(PROBLEM,))
+WRONG = replace(EXACT, topics={**TOPICS, "order-status": Rows(19_999, 20_000)}, problems=(PROBLEM,))
 TAIL = ".venv/bin/tally tail revenue-by-merchant-1m --limit 5"
 
 
@@ -25,7 +26,7 @@ def kill(lag: int = 5) -> Kill:
 def test_an_exact_run_ends_with_one_line_that_says_it_all() -> None:
     run = result(kill())
     assert run.last_lines() == (
-        "EXACT revenue-by-merchant-1m 812 of 812 rows, order-status 20,000 of 20,000 | "
+        "EXACT revenue-by-merchant-1m 812 of 812 rows, order-status 20,000 of 20,000, 1 more topics 7 of 7 | "
         "61,204 events = 60,540 applied + 604 duplicates + 60 dead letters, as sent | "
         "w2 (pid 4711) killed in epoch 88, 1,310 records redone, its tasks answered after 6.1 s | "
         "next: .venv/bin/tally tail revenue-by-merchant-1m --limit 5"

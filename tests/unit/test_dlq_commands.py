@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from agents.rehearsal import Outcome
 from schemas.documents import document_of
-from schemas.events import DeadLetterDone, Event, RevenueDelta
+from schemas.events import DeadLetterDone, Event
 from streams.cli import command, dlq, dlq_text
 from streams.cli.moments import moment_ms
 from streams.errors import RefusedError
@@ -23,7 +23,7 @@ from streams.inbox.mending import broken_rule
 from streams.inbox.replay import Left
 from streams.inbox.routes import Outgoing, Routes, event_of
 from tests.unit.letters import PREFIX, buried, record
-from tests.unit.orders import captured
+from tests.unit.orders import captured, deltas
 
 NOW_MS = 1_795_600_000_000
 EVIL = b"k\x1b[2J\nnext"
@@ -151,8 +151,8 @@ def test_a_value_that_is_no_event_is_shown_as_hex_with_the_reason() -> None:
         dlq_text.body_text(letter_of(record((), value=None), PREFIX))
         == "null_value: the value is null, so there is nothing to read"
     )
-    delta = RevenueDelta("m-1", "EUR", 0, 1, 2, 3, 4, 5)
-    assert dlq_text.body_text(buried(delta)).startswith("a RevenueDelta, which no input carries\n000000  00 00")
+    delta = deltas()
+    assert dlq_text.body_text(buried(delta)).startswith("a Deltas, which no input carries\n000000  00 00")
 
 
 def test_a_letter_as_json_has_the_event_or_its_bytes() -> None:

@@ -13,9 +13,8 @@ import pytest
 from confluent_kafka import Message
 
 from agents.ports import AgentFunction, Limits
-from agents.revenue.state import REVENUE_1M
 from schemas.codec import decode
-from schemas.events import MerchantRevenue, RevenueDelta
+from schemas.events import MerchantRevenue
 from schemas.topics import REVENUE_BY_MERCHANT_1M
 from streams import marker
 from streams.app import _batches
@@ -38,10 +37,10 @@ from streams.transaction import Aborted, Committed, Outcome, Transaction, Unknow
 from streams.waiting import Waiting
 from tests.support.full_disk import full_disk
 from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
-from tests.unit.orders import placed
+from tests.unit.orders import deltas, placed
 
 MINUTE_MS = 1_795_000_020_000
-DELTA = RevenueDelta("m-1", "EUR", MINUTE_MS, 1, 100, 100, 0, 0)
+DELTA = deltas()
 JUNK = b"?" * 10_000
 
 
@@ -398,7 +397,7 @@ def test_whoever_sent_into_a_transaction_of_which_nobody_knows_is_told_so(tmp_pa
 
 def test_a_table_is_not_written_outside_an_epoch(tmp_path: Path) -> None:
     async def script(world: World) -> None:
-        with pytest.raises(RuntimeError, match="revenue_1m is written outside an epoch"):
-            world.engine.table(REVENUE_1M).put_many({(5, b"k"): None})
+        with pytest.raises(RuntimeError, match="revenue_by_merchant_1m is written outside an epoch"):
+            world.engine.table(TOPOLOGY[1].keeps[1]).put_many({(5, b"k"): None})
 
     in_world(tmp_path, script)

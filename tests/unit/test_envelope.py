@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from agents.envelope import ENVELOPE_RULES, Envelope, refusal
-from schemas.events import RevenueDelta
 from schemas.partitioning import partition_of
 from schemas.topics import ORDERS, REVENUE_DELTAS
 from streams.admission import Admission
@@ -14,7 +13,7 @@ from streams.effects import Effects
 from streams.tasks import Tasks
 from streams.topology import TOPOLOGY
 from tests.unit.messages import PREFIX, SETTLEMENT, message, running_task
-from tests.unit.orders import T0_MS, placed
+from tests.unit.orders import T0_MS, deltas, placed
 
 RIGHT = partition_of("o-1", 12)
 GOOD = Envelope(b"o-1", b"o-1", RIGHT, RIGHT, T0_MS, 600_000)
@@ -78,5 +77,5 @@ def test_the_clusters_own_number_of_partitions_decides_where_a_key_belongs() -> 
 
 
 def test_records_of_our_own_topics_are_not_asked() -> None:
-    delta = RevenueDelta("m-1", "EUR", 0, 1, 2, 3, 4, 5)
+    delta = deltas()
     assert Admission(0).refusal(REVENUE_DELTAS, message("revenue-deltas", 0, delta, key=None), delta) is None

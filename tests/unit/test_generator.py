@@ -8,12 +8,15 @@ from agents.envelope import ENVELOPE_RULES, Envelope, refusal
 from agents.settlement.agent import declare
 from agents.testing import MemoryRuntime
 from connectors.ground_truth import truth_of
-from connectors.sources.generator import KINDS, Applied, Dead, DeadOrUnmatched, Duplicate, Plan, Sent, Unmatched, plan
+from connectors.reference import alerts
+from connectors.sources.generator import KINDS, Applied, Dead, DeadOrUnmatched, Duplicate, Late, Plan, Sent, Unmatched, plan
 from schemas import codec, events
 from schemas.partitioning import partition_of
 from schemas.topics import ORDER_STATUS, ORDERS, PARTITIONS, PAYMENTS, UNMATCHED_PAYMENTS, Topic
 
 START_MS = 1_795_000_000_000
+MINUTE = 60_000
+ATTEMPTS = (events.PaymentCaptured, events.PaymentFailed)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,8 @@ def whole() -> Plan:
 
 
 def events_of(sent: list[Sent]) -> list[tuple[int, events.Record]]:
-    return [(place, codec.decode(record.value)) for place, record in enumerate(sent) if isinstance(record.expected, Applied)]
+    applied = Applied | Late
+    return [(place, codec.decode(record.value)) for place, record in enumerate(sent) if isinstance(record.expected, applied)]
 
 
 def reason_of(sent: Sent) -> str | None:
@@ -40,9 +44,10 @@ def test_twenty_thousand_orders_give_sixty_thousand_events_with_the_promised_sha
     assert 0.009 < kinds[Duplicate] / len(whole.sent) < 0.011
     assert 0.0008 < (kinds[Dead] + kinds[DeadOrUnmatched]) / len(whole.sent) < 0.0012
     truth = truth_of(whole)
-    assert len(truth.order_status) == 20_000
-    assert 700 < len(truth.revenue) < 900
-    assert any("|" in merchant_id and "ü" in merchant_id for merchant_id, _, _ in truth.revenue)
+    assert len(truth.order_status) == 20_000 + 20 + 20
+    assert len(truth.late_ids) == kinds[Late] == 5 * (4 + 1 + 3 + 1)
+    assert 700 < len({(order.merchant_id, order.currency, time_ms // MINUTE) for time_ms, _, order in truth.booked}) < 950
+    assert any("|" in row.merchant_id and "ü" in row.merchant_id for row in truth.order_status.values())
 
 
 @pytest.mark.parametrize("orders", [200, 20_000])
@@ -122,6 +127,30 @@ def test_captures_come_after_cancellations_in_parts_and_with_refunds_due(whole: 
     assert all(0 <= row.refunded_minor <= row.captured_minor <= row.amount_minor for row in rows)
 
 
+def test_orders_are_paid_in_attempts_parts_and_methods_and_given_back_in_parts(whole: Plan) -> None:
+    rows = truth_of(whole).order_status.values()
+    captures = [capture for row in rows for capture in row.captures]
+    assert sum(len(row.captures) > 1 for row in rows) > 1_000
+    assert sum(0 < capture.refunded_minor < capture.captured_minor for capture in captures) > 500
+    assert sum(0 < capture.refunded_minor == capture.captured_minor for capture in captures) > 500
+    attempts = Counter((type(event), event.method) for _, event in events_of(whole.sent) if isinstance(event, ATTEMPTS))
+    assert {(outcome, method) for outcome in ATTEMPTS for method in ("card", "wallet", "transfer")} == attempts.keys()
+    assert min(attempts.values()) > 1_000
+
+
+def test_some_payments_are_dated_before_their_order_and_count_as_if_they_came_with_it(whole: Plan) -> None:
+    known = truth_of(whole).booked
+    before = Counter(type(event) for time_ms, event, _ in known if event.occurred_at_ms < time_ms)
+    assert before == {events.PaymentFailed: 20, events.PaymentCaptured: 20}
+
+
+def test_one_customer_orders_more_than_is_usual(whole: Plan) -> None:
+    known = truth_of(whole).booked
+    unusual = alerts(known, 10, 1_000_000)
+    assert {row["because"] for row in unusual.values()} >= {"orders", "orders+gross"}
+    assert {row["customer_id"] for row in unusual.values()} == {"c-9600"}
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3, 4])
 def test_rule_breakers_arrive_after_what_they_collide_with_on_their_own_topic(seed: int) -> None:
     places: dict[tuple[str, str], int] = {}
@@ -157,7 +186,7 @@ def test_a_plan_without_orders_is_refused() -> None:
 
 
 def test_ratios_of_zero_give_a_plan_without_faults() -> None:
-    clean = plan(50, 1, START_MS, duplicate_ratio=0, bad_ratio=0, waiting_ratio=0)
+    clean = plan(50, 1, START_MS, duplicate_ratio=0, bad_ratio=0, waiting_ratio=0, late_ratio=0, skewed_ratio=0)
     assert {type(sent.expected) for sent in clean.sent} == {Applied}
 
 
@@ -185,6 +214,51 @@ def test_settlement_treats_every_record_as_planned_however_the_two_topics_interl
             planned[type(sent.expected)] += 1
     assert len(dead) + len(unmatched) == planned.total(), "and nothing else"
     assert planned.keys() == {Dead, Unmatched, DeadOrUnmatched}
+
+
+def lates_by(sent: list[Sent], grace_ms: int) -> set[str]:
+    """A small settlement: each input of each partition is as far as the newest event that it took."""
+    newest: Counter[tuple[str, int]] = Counter()
+    placed: dict[str, events.OrderPlaced] = {}
+    captured: set[str] = set()
+    waiting: dict[str, list[events.Event]] = {}
+    late: set[str] = set()
+    for record in sent:
+        if not isinstance(record.expected, Applied | Late | Unmatched):
+            continue
+        event: events.Event = codec.decode(record.value)  # type: ignore[assignment]
+        if isinstance(event, events.OrderPlaced):
+            placed[event.order_id] = event
+        elif isinstance(event, events.PaymentCaptured):
+            captured.add(event.payment_id)
+        held = waiting.setdefault(event.order_id, [])
+        held.append(event)
+        clock = (record.topic.name, partition_of(event.order_id, PARTITIONS))
+        for each in list(held):
+            if event.order_id in placed and not (isinstance(each, events.PaymentRefunded) and each.payment_id not in captured):
+                held.remove(each)
+                minute_ms = max(each.occurred_at_ms, placed[event.order_id].occurred_at_ms) // MINUTE * MINUTE
+                if minute_ms + MINUTE + grace_ms <= newest[clock]:
+                    late.add(each.event_id)
+        newest[clock] = max(newest[clock], event.occurred_at_ms)
+    return late
+
+
+@pytest.mark.parametrize("first", [None, ORDERS, PAYMENTS])
+@pytest.mark.parametrize(("orders", "seed"), [(40, 3), (400, 5), (3_000, 1), (3_000, 2)])
+@pytest.mark.parametrize("grace_ms", [5 * MINUTE, 60 * MINUTE])
+def test_exactly_what_is_planned_to_be_late_is_late_however_the_two_topics_interleave(
+    orders: int, seed: int, grace_ms: int, first: Topic | None
+) -> None:
+    made = plan(orders, seed, START_MS)
+    sent = sorted(made.sent, key=lambda each: each.topic is not first) if first else made.sent
+    late = lates_by(sent, grace_ms)
+    assert late == truth_of(made).late_ids
+    assert len(late) >= 9
+
+
+def test_a_grace_that_is_too_short_makes_more_late_than_was_planned(whole: Plan) -> None:
+    assert lates_by(whole.sent, MINUTE // 2) > truth_of(whole).late_ids
 
 
 def test_the_envelope_rules_refuse_exactly_what_was_planned_to_be_refused() -> None:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-from collections import Counter
-
-from connectors.ground_truth import Truth, truth_of
-from connectors.sources.generator import APPLIED, DUPLICATE, Dead, DeadOrUnmatched, Expectation, Plan, Sent
+from connectors.ground_truth import Truth, truth_of, waiting_money
+from connectors.reference import MINUTE_MS, revenue_by_merchant
+from connectors.sources.generator import APPLIED, DUPLICATE, Dead, DeadOrUnmatched, Expectation, Late, Plan, Sent, Unmatched
+from connectors.sources.sent import OTHER_CONTENT
 from schemas import codec, events
 from schemas.topics import ORDERS, PAYMENTS
 
-MINUTE = 60_000
-NOON = 1_795_003_200_000 // MINUTE * MINUTE
+NOON = 1_795_003_200_000 // MINUTE_MS * MINUTE_MS
 
 
 def sent(event: events.Event, expected: Expectation = APPLIED) -> Sent:
@@ -37,83 +36,60 @@ def refunded(payment_id: str, amount_minor: int, at_ms: int = NOON + 2, order_id
     )
 
 
-def failed(at_ms: int = NOON + 1) -> events.PaymentFailed:
-    return events.PaymentFailed("e-f", "o-1", at_ms, "psp", "p-f", "card", 1_000, "EUR")
+def failed(at_ms: int = NOON + 1, order_id: str = "o-1") -> events.PaymentFailed:
+    return events.PaymentFailed(f"e-f-{order_id}", order_id, at_ms, "psp", "p-f", "card", 1_000, "EUR")
 
 
-def cancelled(at_ms: int) -> events.OrderCancelled:
-    return events.OrderCancelled("e-c", "o-1", at_ms, "desk")
+def cancelled(at_ms: int, order_id: str = "o-1") -> events.OrderCancelled:
+    return events.OrderCancelled(f"e-c-{order_id}", order_id, at_ms, "desk")
 
 
-def row(**changes: object) -> events.OrderStatus:
-    fields: dict[str, object] = {
-        "order_id": "o-1", "merchant_id": "m-1", "customer_id": "c-1", "currency": "EUR", "status": "placed",
-        "amount_minor": 1_000, "captured_minor": 0, "refunded_minor": 0, "refund_due": False, "failures_count": 0,
-        "placed_at_ms": NOON, "cancelled_at_ms": None, "updated_at_ms": NOON, "revision": 1,
+def test_what_was_accepted_is_all_that_the_aggregates_are_made_of() -> None:
+    result = truth(sent(captured("p-1", 400, NOON - 3 * MINUTE_MS)), sent(placed()), sent(cancelled(NOON)), sent(failed()))
+    assert [type(event).__name__ for event in result.accepted] == [
+        "PaymentCaptured", "OrderPlaced", "OrderCancelled", "PaymentFailed",
+    ]  # fmt: skip
+    assert len(result.booked) == 4
+    assert result.waiting == []
+    (row,) = result.order_status.values()
+    assert (row.status, row.captured_minor, row.failures_count, row.revision) == ("cancelled", 400, 1, 4)
+    assert revenue_by_merchant(result.booked, MINUTE_MS)["m-1|EUR|2026-11-18T12:00Z"]["captured_minor"] == 400
+    assert result.accepted_money == {
+        ("EUR", "orders_count"): 1, ("EUR", "gross_minor"): 1_000, ("EUR", "captured_minor"): 400,
+        ("EUR", "cancelled_minor"): 1_000,
     }  # fmt: skip
-    return events.OrderStatus(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-def test_an_order_alone_is_one_row_in_each_table() -> None:
-    result = truth(sent(placed()))
-    assert result.order_status == {"o-1": row()}
-    assert result.revenue == {("m-1", "EUR", NOON): Counter(orders_count=1, gross_minor=1_000)}
-    assert result.accepted == {("EUR", "orders_count"): 1, ("EUR", "gross_minor"): 1_000}
-    assert result.waiting == {}
-
-
-def test_a_payment_ahead_of_its_order_is_booked_in_the_minute_of_the_order() -> None:
-    result = truth(sent(captured("p-1", 400, NOON - 3 * MINUTE)), sent(placed()))
-    assert result.revenue == {("m-1", "EUR", NOON): Counter(orders_count=1, gross_minor=1_000, captured_minor=400)}
-    assert result.order_status == {"o-1": row(status="partially_captured", captured_minor=400, revision=2)}
-
-
-def test_a_later_event_is_booked_in_its_own_minute() -> None:
-    at_ms = NOON + 5 * MINUTE + 7
-    result = truth(sent(placed()), sent(captured("p-1", 1_000, at_ms)), sent(failed()))
-    assert result.revenue == {
-        ("m-1", "EUR", NOON): Counter(orders_count=1, gross_minor=1_000),
-        ("m-1", "EUR", NOON + 5 * MINUTE): Counter(captured_minor=1_000),
-    }
-    expected = row(status="captured", captured_minor=1_000, failures_count=1, updated_at_ms=at_ms, revision=3)
-    assert result.order_status == {"o-1": expected}
-
-
-def test_a_capture_after_the_cancellation_is_booked_and_a_refund_is_due() -> None:
-    result = truth(
-        sent(placed()), sent(cancelled(NOON + 5)), sent(captured("p-1", 1_000, NOON + 9)), sent(refunded("p-1", 300, NOON + 10))
-    )
-    assert result.order_status == {
-        "o-1": row(
-            status="cancelled", captured_minor=1_000, refunded_minor=300, refund_due=True, cancelled_at_ms=NOON + 5,
-            updated_at_ms=NOON + 10, revision=4,
-        )
-    }  # fmt: skip
-    measures = Counter(orders_count=1, gross_minor=1_000, captured_minor=1_000, refunded_minor=300, cancelled_minor=1_000)
-    assert result.revenue == {("m-1", "EUR", NOON): measures}
-
-
-def test_everything_given_back_is_refunded() -> None:
-    result = truth(sent(placed()), sent(captured("p-1", 600)), sent(refunded("p-1", 600)))
-    assert result.order_status == {
-        "o-1": row(status="refunded", captured_minor=600, refunded_minor=600, updated_at_ms=NOON + 2, revision=3)
-    }
 
 
 def test_what_never_finds_its_order_or_its_capture_waits_and_makes_no_row() -> None:
-    result = truth(sent(placed()), sent(captured("p-9", 70, order_id="o-9")), sent(refunded("p-8", 30)))
-    assert result.order_status == {"o-1": row()}
-    assert result.waiting == {("EUR", "captured_minor"): 70, ("EUR", "refunded_minor"): 30}
-    assert result.accepted["EUR", "captured_minor"] == 70
+    never = (captured("p-9", 70, order_id="o-9"), refunded("p-8", 30), failed(order_id="o-9"), cancelled(NOON, "o-9"))
+    result = truth(sent(placed()), *(sent(event) for event in never))
+    assert result.order_status.keys() == {"o-1"}
+    assert result.waiting == list(never)
+    assert waiting_money(result.waiting) == {("EUR", "captured_minor"): 70, ("EUR", "refunded_minor"): 30}
+    assert result.accepted_money == {
+        ("EUR", "orders_count"): 1, ("EUR", "gross_minor"): 1_000, ("EUR", "captured_minor"): 70, ("EUR", "refunded_minor"): 30,
+    }  # fmt: skip
+
+
+def test_a_late_event_is_accepted_like_any_other_and_known_to_be_late() -> None:
+    result = truth(sent(placed(), Late()), sent(captured("p-1", 1_000)))
+    assert result.late_ids == {"e-o-1"}
+    assert result.applied_count == 2
+    assert result.order_status["o-1"].status == "captured"
+    assert result.accepted_money["EUR", "gross_minor"] == 1_000
 
 
 def test_duplicates_dead_letters_and_racing_records_change_no_row_and_are_counted() -> None:
     dead = Sent(PAYMENTS, b"o-1", b"junk", Dead("undecodable", "no_magic_byte"))
     racing = sent(captured("p-2", 5, currency="USD"), DeadOrUnmatched("currency_mismatch"))
-    result = truth(sent(placed()), sent(placed(), DUPLICATE), dead, racing)
-    assert result.order_status == {"o-1": row()}
-    assert (result.sent_count, result.applied_count, result.duplicates_count, result.dead_count) == (4, 1, 1, 1)
+    given_up = sent(refunded("p-7", 6), Unmatched("waited_too_long"))
+    result = truth(sent(placed()), sent(placed(), DUPLICATE), sent(placed(), OTHER_CONTENT), dead, racing, given_up)
+    assert result.order_status["o-1"].revision == 1
+    assert (result.sent_count, result.applied_count, result.duplicates_count, result.dead_count) == (6, 1, 2, 1)
+    assert result.other_content_count == 1
     assert result.dead_letters == {(PAYMENTS, b"o-1", b"junk"): (Dead("undecodable", "no_magic_byte"),)}
     assert result.dead_by_reason == {"no_magic_byte": 1}
     assert list(result.racing.values()) == [DeadOrUnmatched("currency_mismatch")]
-    assert ("USD", "captured_minor") not in result.accepted
+    assert list(result.unmatched.values()) == [Unmatched("waited_too_long")]
+    assert result.waiting == []
+    assert ("USD", "captured_minor") not in result.accepted_money

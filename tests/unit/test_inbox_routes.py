@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from schemas.catalogue import NEWEST
 from schemas.codec import encode
-from schemas.events import OrderPlaced, PaymentCaptured, RevenueDelta
+from schemas.events import OrderPlaced, PaymentCaptured
 from schemas.partitioning import partition_of, partition_of_bytes
 from schemas.topics import TOPICS
 from schemas.wire import Wire, own, prefix_of
@@ -15,7 +15,7 @@ from streams.errors import RefusedError
 from streams.inbox.letters import DeadLetter, letter_of
 from streams.inbox.routes import Routes, event_of
 from tests.unit.letters import ORIGINAL, PREFIX, buried, record
-from tests.unit.orders import captured, placed
+from tests.unit.orders import captured, deltas, placed
 
 COUNTS = {topic.named(PREFIX): topic.partitions for topic in TOPICS} | {"bookings": 3, "__consumer_offsets": 50}
 ROUTES = Routes(PREFIX, COUNTS)
@@ -62,7 +62,7 @@ def test_what_cannot_be_read_goes_back_under_the_key_it_had_or_to_its_partition(
 
 
 def test_a_record_that_no_input_carries_goes_back_as_what_cannot_be_read() -> None:
-    delta = encode(RevenueDelta("m-1", "EUR", 0, 1, 2, 3, 4, 5))
+    delta = encode(deltas())
     sent = ROUTES.back(buried(delta, "unexpected_type", key=b"m-1"))
     assert (sent.topic, sent.key, sent.value) == ("t.payments", b"m-1", delta)
     assert event_of(buried(delta)) is None

@@ -58,9 +58,9 @@ def marked(paused: str = "", counters: dict[str, int] | None = None) -> TaskMark
 def test_nothing_is_wrong_while_every_task_runs() -> None:
     found = seen(worker("w1", *every()))
 
-    assert (found.problems, found.notes, found.states) == ([], [], {"running": 24})
+    assert (found.problems, found.notes, found.states) == ([], [], {"running": 36})
     [said] = found.workers
-    assert (said.epochs_count, said.aborts_count, said.state, len(said.tasks)) == (17, 3, "ready", 24)
+    assert (said.epochs_count, said.aborts_count, said.state, len(said.tasks)) == (17, 3, "ready", 36)
 
 
 @pytest.mark.parametrize("state", ["held", "restoring"])
@@ -95,7 +95,7 @@ def test_without_a_worker_the_cluster_tells_what_it_can() -> None:
     assert (found.lag_records, found.lag_seconds) == (3, 3.0)
     assert found.problems == [
         "task settlement/4 has no owner, and is paused: too many dead letters",
-        "24 tasks have no owner: settlement 0-11 revenue 0-11",
+        "36 tasks have no owner: settlement 0-11 customers 0-11 revenue 0-11",
     ]
 
 
@@ -109,14 +109,14 @@ def test_the_tasks_of_a_worker_that_does_not_answer_are_known_from_the_cluster()
         "the page of w1 at 127.0.0.1:6067 does not answer; if it died, others take over when the group gives it up"
     ]
     assert found.problems == ["task settlement/4 is paused: too many dead letters"]
-    assert len(without_page(TOPOLOGY, "", [silent])) == 24
+    assert len(without_page(TOPOLOGY, "", [silent])) == 36
     assert without_page(TOPOLOGY, "", [worker("w2", *every())]) == []
 
 
 def test_a_task_that_its_owner_has_just_been_given_is_not_lost() -> None:
     fresh = Worker(member("w1", INPUTS), {"ready": True, "tasks": [], "aborts": {}})
 
-    assert seen(fresh).states == {"restoring": 24}
+    assert seen(fresh).states == {"restoring": 36}
 
 
 def test_workers_beyond_the_partitions_are_said_to_idle() -> None:
@@ -144,7 +144,7 @@ def test_a_lag_that_is_unknown_makes_the_sum_unknown_and_not_smaller() -> None:
 def test_the_json_has_everything_by_names_with_units() -> None:
     plain = json.loads(json.dumps(as_plain(seen(worker("w1", *every())))))
 
-    assert plain["totals"]["tasks_by_state"] == {"running": 24}
+    assert plain["totals"]["tasks_by_state"] == {"running": 36}
     assert plain["tasks"][7]["task"] == "settlement/7"
     assert {"owner", "state", "reason", "lag_records", "lag_seconds", "newest_event_ms"} <= plain["tasks"][7].keys()
     assert plain["workers"][0]["worker"] == "w1"
@@ -159,17 +159,17 @@ def test_people_see_it_as_tables_and_nothing_from_outside_steers_their_terminal(
     lags = {("orders", 0): Lag(1_234, NOW_MS - 7_200_000), ("payments", 0): Lag(0)}
     out = io.StringIO()
 
-    show(seen(worker("w1", *pages), lags=lags), Console(file=out, width=160))
+    show(seen(worker("w1", *pages), lags=lags), Console(file=out, width=180))
 
     text = out.getvalue()
-    assert "settlement 0-6,10-11 revenue 0-11 restoring settlement 8 paused settlement 7 held settlement 9" in text
+    assert "settlement 0-6,10-11 customers 0-11 revenue 0-11 restoring settlement 8 paused settlement 7 held settlement 9" in text
     assert re.search(r"settlement/0 +w1 +running +1,234 +2.0 h", text)
     assert "restored 120,000 records, 220,000 left" in text
     assert "the registry is asked (tried again in 4.0 s)" in text
     assert "\\x1b[31m[bold]record" in text
     assert re.search(r"settlement/10 .* on probe: whatever dies, it goes on for 4,200 records", text)
     assert "\x1b" not in text
-    assert "1 worker   24 tasks: 21 running" in text
+    assert "1 worker   36 tasks: 33 running" in text
 
 
 def test_f14_a_restore_that_waits_for_room_says_so_in_place_of_its_progress() -> None:

@@ -9,12 +9,13 @@ import pytest
 from msgspec import Struct
 
 from agents.ports import TableSpec
-from agents.revenue.state import REVENUE_1M, Totals
 from agents.settlement.state import ORDER_STATE
+from agents.windows.declared import Counts, Ranks, Sums
+from agents.windows.watermarks import Heard, Sources
 from streams.store import StandsFor, Store, StoreIdentity, StoreResources
 from streams.tables import EngineTable
 from streams.tasks import Task
-from tests.unit.orders import after, cancelled, captured, failed, placed, refunded
+from tests.unit.orders import T0_MS, after, cancelled, captured, failed, placed, refunded
 
 
 class Old(Struct, frozen=True, array_like=True):
@@ -60,6 +61,14 @@ def test_an_order_is_read_back_as_it_was_with_all_that_waits(state: object) -> N
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=ORDER_STATE.row) == state
 
 
-def test_totals_are_read_back_as_they_were() -> None:
-    totals = Totals(1, 2, 2**63 - 1, -5, 0, 7)
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(totals), type=REVENUE_1M.row) == totals
+@pytest.mark.parametrize(
+    "state",
+    [
+        Sums(1, (2, 2**63 - 1, -5, 0, 7)),
+        Counts(3, {-1: 2, 4_711: 1}),
+        Ranks(9, (("sku-a", (2, 90)), ("sku-b", (1, 90)))),
+        Sources((Heard(T0_MS, False, 7), None), T0_MS),  # noqa: FBT003
+    ],
+)
+def test_windows_and_sources_are_read_back_as_they_were(state: object) -> None:
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=type(state)) == state

@@ -17,5 +17,7 @@ def test_tasks_are_written_in_spans_with_settlement_first_and_what_does_not_run_
 
 def test_the_tasks_of_a_topology_come_stage_by_stage() -> None:
     found = tasks_in(TOPOLOGY)
-    assert [task.name for task in found] == [f"{stage}/{number}" for stage in ("settlement", "revenue") for number in range(12)]
+    assert [task.name for task in found] == [
+        f"{stage}/{number}" for stage in ("settlement", "revenue", "customers") for number in range(12)
+    ]
     assert [(task.stage.name, task.partition) for task in found[11:13]] == [("settlement", 11), ("revenue", 0)]

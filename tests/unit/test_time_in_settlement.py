@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from agents.ports import DAY_MS, Limits
-from agents.settlement import deadlines
+from agents.settlement import timers
 from agents.settlement.agent import declare
-from agents.settlement.decide import WAITED_TOO_LONG, Times, decide, give_up_waiting
-from agents.settlement.state import DEADLINES, ORDER_STATE
+from agents.settlement.decide import Times, decide
+from agents.settlement.lifecycle import WAITED_TOO_LONG, give_up_waiting
+from agents.settlement.state import ORDER_STATE, TIMERS
 from agents.testing import MemoryRuntime
 from schemas.events import Event, PaymentCaptured, UnmatchedPayment
 from schemas.topics import ORDER_STATUS, UNMATCHED_PAYMENTS
@@ -77,13 +78,13 @@ def test_money_is_given_up_when_both_inputs_have_passed_it_by_the_set_time_thoug
     runtime.run(declare, [[(0, pay("o-lost", "lost", T0_MS))]])
     runtime.run(declare, [[(0, at("o-1", "order", T0_MS + DAY_MS + 1)), (0, pay("o-1", "payment", T0_MS + DAY_MS))]])
     assert given_up(runtime) == [], "payments have passed it by no more than a day"
-    assert list(runtime.world.tables[DEADLINES.name]) == [(0, T0_MS.to_bytes(8, "big") + b"o-lost")]
+    assert (0, (T0_MS + DAY_MS + 1).to_bytes(8, "big") + b"o-lost") in runtime.world.tables[TIMERS.name]
     runtime.run(declare, [[(0, pay("o-1", "one more", T0_MS + DAY_MS + 1))]])
     assert given_up(runtime) == ["lost"]
     state = runtime.world.tables[ORDER_STATE.name][0, b"o-lost"]
     assert state.waiting == ()
     assert [event_id for event_id, _ in state.seen] == ["lost"], "a repeat stays a duplicate"
-    assert runtime.world.tables[DEADLINES.name] == {}
+    assert [key[8:] for _, key in runtime.world.tables[TIMERS.name]] == [b"o-1", b"o-lost"], "one each, for what comes next"
     runtime.run(declare, [[(0, at("o-2", "later", T0_MS + 2 * DAY_MS)), (0, pay("o-2", "later too", T0_MS + 2 * DAY_MS))]])
     assert given_up(runtime) == ["lost"], "once"
 
@@ -103,7 +104,7 @@ def test_an_order_that_comes_too_late_for_its_payment_is_placed_without_it() -> 
     state = after(captured())
     decision = applied(state, placed(at_ms=T0_MS + DAY_MS))
     assert decision.state.captured_minor == 100, "nothing says that it is late"
-    late = decide(state, placed(at_ms=T0_MS + DAY_MS), Times(0, T0_MS + 1))
+    late = decide(state, placed(at_ms=T0_MS + DAY_MS), Times(watermark_ms=T0_MS + DAY_MS + 1))
     assert late != decision
     rows = [output for output in late.outputs if isinstance(output, UnmatchedPayment)]  # type: ignore[union-attr]
     assert [(row.event_id, row.reason, row.amount_minor) for row in rows] == [("captured", WAITED_TOO_LONG, 100)]
@@ -131,15 +132,13 @@ def test_a_refund_that_waits_for_its_capture_is_given_up_too_and_its_order_stays
     assert runtime.world.newest(ORDER_STATUS)[b"o-1"].status == "placed"
 
 
-def test_i5_one_epoch_gives_up_on_a_bounded_number_of_orders_and_the_next_ones_on_the_others(
+def test_i5_one_epoch_fires_a_bounded_number_of_timers_and_asks_for_one_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(deadlines, "GIVEN_UP_MAX", 2)
+    monkeypatch.setattr(timers, "FIRED_MAX", 2)
     runtime = MemoryRuntime()
     runtime.run(declare, [[(0, pay(f"o-lost-{number}", f"lost {number}", T0_MS + 9 - number)) for number in range(5)]])
     late_ms = T0_MS + 2 * DAY_MS
-    expected = 0
-    for number in range(3):
-        runtime.run(declare, [[(0, at(f"o-{number}", f"o {number}", late_ms)), (0, pay(f"o-{number}", f"p {number}", late_ms))]])
-        expected = min(expected + 2, 5)
-        assert given_up(runtime) == [f"lost {4 - place}" for place in range(expected)], "the oldest first"
+    runtime.run(declare, [[(0, at("o-1", "order", late_ms)), (0, pay("o-1", "payment", late_ms))]])
+    assert given_up(runtime) == [f"lost {4 - place}" for place in range(5)], "the oldest first"
+    assert runtime.world.epochs[0] == 1 + 3

@@ -1,0 +1,1 @@
+"""Customers: what each orders, by customer_id."""

@@ -1,0 +1,60 @@
+"""Which orders time has something to do with, in the order of time: so that it is done though no event touches them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from agents.outcomes import Decision
+from agents.ports import Batch, Limits, Slot, Table
+from agents.settlement.lifecycle import due_ms, wake
+from agents.settlement.state import OrderState, Timer
+
+FIRED_MAX = 1_000
+"""Timers of one task that one epoch fires, so that a jump in time is no giant epoch; the next ones fire the others."""
+_TIME_BYTES = 8
+
+
+class Timers:
+    """Keeps one row per order in step with the orders of one batch: its key is the time that it is due, then the order's."""
+
+    def __init__(self, table: Table[Timer], orders: Table[OrderState], limits: Limits) -> None:
+        self._table = table
+        self._orders = orders
+        self._limits = limits
+
+    def follow(self, before: Mapping[Slot, OrderState | None], after: Mapping[Slot, OrderState | None]) -> None:
+        """Note how orders were, and how they are."""
+        changed: dict[Slot, Timer | None] = {}
+        for slot, order in after.items():
+            partition, order_key = slot
+            was, limits = before[slot], self._limits
+            was_ms = None if was is None else due_ms(was, limits)
+            is_ms = None if order is None else due_ms(order, limits)
+            if was_ms != is_ms:
+                if was_ms is not None:
+                    changed[partition, _key(was_ms) + order_key] = None
+                if is_ms is not None:
+                    changed[partition, _key(is_ms) + order_key] = Timer()
+        self._table.put_many(changed)
+
+    def fire(
+        self, batch: Batch, watermarks_ms: Iterable[tuple[int, int]]
+    ) -> Iterator[tuple[int, OrderState, Decision[OrderState | None]]]:
+        """Give ``(partition, order before, what is left and what is said)`` for each order that is due, the longest due first."""
+        for partition, watermark_ms in watermarks_ms:
+            due = self._table.keys_below(partition, _key(watermark_ms + 1), FIRED_MAX)
+            if len(due) == FIRED_MAX:
+                batch.again(partition)
+            slots = [(partition, key[_TIME_BYTES:]) for key in due]
+            before = {slot: order for slot, order in self._orders.get_many(slots).items() if order is not None}
+            after: dict[Slot, OrderState | None] = {}
+            for slot, order in before.items():
+                decision = wake(order, slot[1], watermark_ms, self._limits)
+                after[slot] = decision.state
+                yield partition, order, decision
+            self._orders.put_many(after)
+            self.follow(before, after)
+
+
+def _key(time_ms: int) -> bytes:
+    return time_ms.to_bytes(_TIME_BYTES, "big")

@@ -1,0 +1,1 @@
+"""Windows over what flows: declared, added up, closed when the watermark has passed them."""
