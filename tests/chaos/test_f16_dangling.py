@@ -31,7 +31,7 @@ def test_f16_a_dangling_transaction_holds_its_own_task_in_restoring_and_leaves_n
         publisher.send(whole.sent[:cut])
         worker = tally.start("w1")
         wait_for("two thirds are committed", lambda: tally.committed("orders") + tally.committed("payments") == cut)
-        tally.wait_consumed("revenue-deltas")
+        tally.wait_consumed("revenue-deltas", "customer-deltas")
         assert worker.stop() == 0
         shutil.rmtree(tmp_path / "home" / "state")
         records = changelog_counts(broker.cluster, topics)

@@ -10,8 +10,9 @@ from connectors.reader import read_topic
 from schemas.codec import decode
 from schemas.events import TaskMarker
 from schemas.topics import MARKER_KEY
+from streams.topology import TOPOLOGY
 
-CHANGELOGS = ("settlement-changelog", "revenue-changelog")
+CHANGELOGS = tuple(stage.changelog.name for stage in TOPOLOGY)
 
 
 def chains(cluster: Cluster, prefix: str, changelog: str) -> dict[int, list[TaskMarker]]:
