@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -64,11 +65,11 @@ class Fleet:
         """Start a worker; ``armed`` lets it die inside an epoch once the file ``kill_when`` is there."""
         port = free_port(taken={each.web_port for each in self.running.values()})
         command = [*COMMAND, "--id", worker, "--web-port", str(port)]
-        with self.log(worker).open("ab") as log:
+        with self.log(worker).open("ab") as log, interrupts_later():
             process = subprocess.Popen(  # noqa: S603
                 command, env=self._environment(armed=armed), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        self.running[worker] = Running(worker, process, port)
+            self.running[worker] = Running(worker, process, port)
         return self.running[worker]
 
     def kill(self, worker: str) -> None:
@@ -126,6 +127,20 @@ class Fleet:
                 "TALLY_KILL_WHEN": str(self._kill_when),
             }
         return env
+
+
+@contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Keep a Ctrl-C or SIGTERM until the block is done: a process that is started and not yet noted would outlive the demo."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda which, _: came.append(which)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def logs_folder(settings: Settings) -> Path:

@@ -6,11 +6,12 @@ from collections import Counter
 from itertools import groupby, pairwise
 
 from connectors.cluster import Cluster
-from connectors.reader import read_topic
+from connectors.reader import end_offsets, read_topic
 from schemas.codec import decode
 from schemas.events import TaskMarker
 from schemas.topics import MARKER_KEY
 from streams.topology import TOPOLOGY
+from tests.support.waiting import wait_for
 
 CHANGELOGS = tuple(stage.changelog.name for stage in TOPOLOGY)
 
@@ -46,12 +47,19 @@ def owners(cluster: Cluster, prefix: str) -> dict[int, list[str]]:
     }
 
 
+def is_settled(cluster: Cluster, topic_name: str) -> bool:
+    """Tell whether all that a topic has can be read: a commit is answered before its markers stand on every partition."""
+    return end_offsets(cluster, topic_name) == end_offsets(cluster, topic_name, committed_only=False)
+
+
 def _events_count(marker: TaskMarker) -> int:
     return sum(position.next_offset - position.first_offset for position in marker.positions)
 
 
 def changelog_counts(cluster: Cluster, prefix: str) -> Counter[str]:
-    """Give how many committed records the changelog of each task has."""
+    """Give how many committed records the changelog of each task has, once the last transaction's markers stand everywhere."""
+    for changelog in CHANGELOGS:
+        wait_for(f"no transaction is open on {changelog}", lambda: is_settled(cluster, prefix + changelog))  # noqa: B023 - at once
     return Counter(
         f"{changelog.removesuffix('-changelog')}/{record.partition}"
         for changelog in CHANGELOGS

@@ -21,7 +21,7 @@ from connectors.reader import end_offsets, read_group_offsets, read_topic
 from connectors.sources.sent import Sent
 from connectors.verdict import Verdict
 from schemas.topics import ORDERS, PAYMENTS
-from tests.support.chains import assert_unbroken
+from tests.support.chains import assert_unbroken, is_settled
 from tests.support.sending import Sending
 from tests.support.waiting import DEADLINE_S, wait_for
 from tests.support.worker import Worker
@@ -29,6 +29,8 @@ from tests.support.worker import Worker
 __all__ = ["Deployment", "Worker", "wait_for"]
 
 ROOT = Path(__file__).parents[2]
+IDLE_AFTER_MS = "600000"
+"""A slow machine's pause between two sendings is no quiet night: planned events are days old, and late once the clock moves."""
 
 
 class Deployment:
@@ -87,6 +89,7 @@ class Deployment:
             "TALLY_HOME": str(self.folder / home),
             "TALLY_PREFIX": self.prefix,
             "TALLY_WORKER_ID": worker_id,
+            "TALLY_IDLE_AFTER_MS": IDLE_AFTER_MS,
             **self.settings,
         }
 
@@ -143,8 +146,7 @@ class Deployment:
         """Wait until the group has committed behind the last record of every partition of the topics."""
         wanted: dict[tuple[str, int], int] = {}
         for topic in topics:
-            # A commit is answered before its markers stand everywhere: until then its records cannot be read.
-            wait_for(f"no transaction is open on {topic}", lambda: self._settled(topic))  # noqa: B023 - waited for at once
+            wait_for(f"no transaction is open on {topic}", lambda: is_settled(self.cluster, self.prefix + topic))  # noqa: B023 - waited for at once
             for record in read_topic(self.cluster, self.prefix + topic):
                 wanted[record.topic, record.partition] = record.offset + 1
 
@@ -158,10 +160,6 @@ class Deployment:
     def _assert_no_unexpected_end(self) -> None:
         ended = self.unexpected_ends()
         assert not ended, "\n".join(ended)
-
-    def _settled(self, topic: str) -> bool:
-        name = self.prefix + topic
-        return end_offsets(self.cluster, name) == end_offsets(self.cluster, name, committed_only=False)
 
     def finish(self, truth: Truth) -> Verdict:
         """Wait until all is consumed, stop every worker well, and judge, by the terms that the deployment has."""
