@@ -116,8 +116,8 @@ def check_money(world: World, right: Right) -> Iterator[Problem]:
     """Give the sums where an account is not right, or accepted != windowed + in flight + waiting + adjusted + unmatched."""
     settlement, revenue = summed(world, SETTLEMENT), summed(world, REVENUE)
     accounts = [
-        *((SETTLEMENT, name, _account(settlement, name)) for name in ("accepted", "waiting", "unmatched", "adjusted")),
-        *((REVENUE, name, _account(revenue, name)) for name in ("adjusted", "windowed")),
+        *((SETTLEMENT, name, account(settlement, name)) for name in ("accepted", "waiting", "unmatched", "adjusted")),
+        *((REVENUE, name, account(revenue, name)) for name in ("adjusted", "windowed")),
     ]
     accepted, waiting, unmatched, late, final, windowed = (found for _, _, found in accounts)
     expected = (right.accepted, right.waiting, right.unmatched, right.late, right.final, right.windowed)
@@ -126,7 +126,7 @@ def check_money(world: World, right: Right) -> Iterator[Problem]:
             if found[currency, measure] != amounts[currency, measure]:
                 sums = str(amounts[currency, measure]), str(found[currency, measure])
                 yield Problem("conflicting", changelog, f"{name}|{currency}|{measure}", *sums)
-    in_flight = Counter(_account(settlement, "booked"))
+    in_flight = Counter(account(settlement, "booked"))
     in_flight.subtract(windowed)
     in_flight.subtract(final)
     everywhere = (right.windowed, in_flight, waiting, late + final, unmatched)
@@ -180,11 +180,12 @@ def outcomes_of(counters: Counter[str]) -> Outcomes:
     return Outcomes(counters["consumed"], counters["applied"], counters["duplicates"], counters["dead"])
 
 
-def _account(counters: Counter[str], name: str) -> Money:
+def account(counters: Mapping[str, int], name: str) -> Money:
+    """Give what stands in one account of the counters of a task, or of several: those named ``name|currency|measure``."""
     amounts: Money = Counter()
     for counter, amount in counters.items():
-        account, _, rest = counter.partition("|")
+        found, _, rest = counter.partition("|")
         currency, _, measure = rest.partition("|")
-        if account == name and measure:
+        if found == name and measure:
             amounts[currency, measure] += amount
     return amounts

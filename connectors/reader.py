@@ -162,6 +162,7 @@ def read_topic(
     *,
     committed_only: bool = True,
     from_offsets: Mapping[int, int] | None = None,
+    settled: bool = False,
 ) -> Iterator[ReadRecord]:
     """Give every record from the beginning to the end offsets as they are now; in order per partition.
 
@@ -170,11 +171,12 @@ def read_topic(
         topic_name: with its prefix.
         committed_only: leave out what belongs to open and aborted transactions.
         from_offsets: partition to the offset to begin at instead; partitions that are not named begin at the beginning.
+        settled: wait for every transaction that is open now, and end behind it; else the first that is open is the end.
 
     Raises:
         ReadError: when the cluster does not answer, has no such topic, or stalls for a minute.
     """
-    ranges = ranges_of(cluster, topic_name, committed_only=committed_only)
+    ranges = ranges_of(cluster, topic_name, committed_only=committed_only and not settled)
     begins = {partition: max(bounds.begin, (from_offsets or {}).get(partition, 0)) for partition, bounds in ranges.items()}
     wanted = {partition: Range(begin, ranges[partition].end) for partition, begin in begins.items()}
     yield from _read(cluster, topic_name, wanted, committed_only=committed_only)

@@ -7,19 +7,15 @@ final. So markers are read before everything else and after it, and what happene
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
 
 from connectors.cluster import Cluster
+from connectors.markers import Markers, Place
 from connectors.reader import ReadRecord, end_offsets, read_group_offsets, read_topic
-from schemas import codec
 from schemas.events import TaskMarker
-from schemas.topics import CUSTOMER_DELTAS, INPUTS, MARKER_KEY, REVENUE_DELTAS, TOPICS, Kind
+from schemas.topics import CUSTOMER_DELTAS, INPUTS, REVENUE_DELTAS, TOPICS, Kind
 
-Place: TypeAlias = tuple[str, int]
-"""Topic and partition."""
 JUDGED = tuple(topic for topic in TOPICS if topic.kind in {Kind.OUTPUT, Kind.DLQ})
 """The topics whose records are compared one by one."""
 SHUFFLES = (REVENUE_DELTAS, CUSTOMER_DELTAS)
@@ -71,7 +67,9 @@ def read_world(cluster: Cluster, prefix: str, group_id: str) -> World:
         ReadError: when the cluster does not answer or a topic is not there.
         Undecodable: when a marker cannot be read.
     """
-    earlier, offsets = _markers(cluster, prefix, {})
+    markers = Markers(cluster, prefix, CHANGELOGS)
+    markers.read_on()
+    earlier = dict(markers.newest)
     records = {topic.name: list(read_topic(cluster, topic.named(prefix))) for topic in JUDGED}
     committed = {
         (topic_name.removeprefix(prefix), partition): offset
@@ -83,21 +81,7 @@ def read_world(cluster: Cluster, prefix: str, group_id: str) -> World:
         for topic in (*INPUTS, *SHUFFLES)
         for partition, end in end_offsets(cluster, topic.named(prefix)).items()
     }
-    later, _ = _markers(cluster, prefix, offsets)
+    markers.read_on()
     # Behind the markers: what these say was consumed is there.
     records |= {topic.name: list(read_topic(cluster, topic.named(prefix))) for topic in SHUFFLES}
-    return World(prefix, records, ends, committed, {**earlier, **later}, earlier)
-
-
-def _markers(cluster: Cluster, prefix: str, begin: Mapping[Place, int]) -> tuple[dict[Place, TaskMarker], dict[Place, int]]:
-    """Give the newest markers from the ``begin`` offsets on, and the offsets behind what was read."""
-    newest: dict[Place, bytes | None] = {}
-    offsets = dict(begin)
-    for changelog in CHANGELOGS:
-        from_offsets = {partition: offset for (name, partition), offset in begin.items() if name == changelog.name}
-        for record in read_topic(cluster, changelog.named(prefix), from_offsets=from_offsets):
-            offsets[changelog.name, record.partition] = record.offset + 1
-            if record.key == MARKER_KEY:
-                newest[changelog.name, record.partition] = record.value
-    markers = {place: codec.decode(value) for place, value in newest.items()}
-    return {place: marker for place, marker in markers.items() if isinstance(marker, TaskMarker)}, offsets
+    return World(prefix, records, ends, committed, markers.newest, earlier)

@@ -4,6 +4,7 @@
 
     TallyError           exit_code 1, not retriable
     ├── NotRunnable      exit_code 3: this machine lacks something; the sentence says what to install
+    ├── NotAudited       exit_code 3: the books could not be looked at; the sentence says why, and they may balance or not
     ├── NoCluster        exit_code 2: no bootstrap servers are set and no local broker is up
     ├── MissingTopic     exit_code 2: a topic that is asked for is not there; the sentence says how to make it
     ├── SettingsError    exit_code 2: a variable or an option has a value that cannot be; the sentence says which can
@@ -49,6 +50,12 @@ class TallyError(Exception):
 
 class NotRunnable(TallyError):  # noqa: N818 - the word of the verdict it leads to
     """This machine lacks what the command needs."""
+
+    exit_code = 3
+
+
+class NotAudited(TallyError):  # noqa: N818 - says what is the case
+    """The books could not be looked at."""
 
     exit_code = 3
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "topics": ("streams.cli.topics", "The declared topics: apply, list, acls."),
     "worker": ("streams.cli.worker", "Process orders and payments."),
     "status": ("streams.cli.status", "Workers, tasks, how far behind, and what is in the way."),
+    "audit": ("streams.cli.audit", "Prove that the books balance: where all money and all records are."),
     "generate": ("streams.cli.generate", "Send orders and payments."),
     "check": ("streams.cli.check", "Tell which rule each event of a JSON file would break."),
     "send": ("streams.cli.send", "Send the events of a JSON file."),
