@@ -14,10 +14,10 @@ from connectors.cluster import Cluster
 from connectors.markers import Markers, Place
 from connectors.reader import ReadRecord, end_offsets, read_group_offsets, read_topic
 from schemas.events import TaskMarker
-from schemas.topics import CUSTOMER_DELTAS, INPUTS, REVENUE_DELTAS, TOPICS, Kind
+from schemas.topics import CONTROL_TOTALS, CUSTOMER_DELTAS, INPUTS, REVENUE_DELTAS, TOPICS, Kind
 
-JUDGED = tuple(topic for topic in TOPICS if topic.kind in {Kind.OUTPUT, Kind.DLQ})
-"""The topics whose records are compared one by one."""
+JUDGED = tuple(topic for topic in TOPICS if topic.kind in {Kind.OUTPUT, Kind.DLQ} and topic is not CONTROL_TOTALS)
+"""The topics whose records are compared one by one. What tasks have counted is looked up in their markers."""
 SHUFFLES = (REVENUE_DELTAS, CUSTOMER_DELTAS)
 CHANGELOGS = tuple(topic for topic in TOPICS if topic.kind is Kind.CHANGELOG)
 WATERMARK = "watermark_ms"

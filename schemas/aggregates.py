@@ -117,3 +117,29 @@ class RevenueAdjustment(Struct, frozen=True, tag=True):
     event_id: str
     event_type: str
     reason: str
+
+
+class AccountTotals(Struct, frozen=True):
+    """Where one measure of one currency is, as one task has counted it; in minor units, or a count."""
+
+    currency: str
+    measure: str
+    accepted: int
+    booked: int
+    windowed: int
+    waiting: int
+    adjusted: int
+    unmatched: int
+
+
+class ControlTotals(Struct, frozen=True, tag=True):
+    """What one task has counted since its first record, as of its ``epoch``."""
+
+    task: str
+    epoch: int
+    consumed: int
+    applied: int
+    duplicates: int
+    dead: int
+    dead_by_reason: dict[str, int]
+    accounts: tuple[AccountTotals, ...]

@@ -79,6 +79,7 @@ CATALOGUE: tuple[RegisteredSchema, ...] = (
     _registered(31, aggregates.CustomerAlert, 1),
     _registered(32, aggregates.UnpaidOrder, 1),
     _registered(33, aggregates.RevenueAdjustment, 1),
+    _registered(34, aggregates.ControlTotals, 1),
     _registered(40, events.TaskMarker, 1),
     _registered(41, events.TaskMarker, 2),
     _registered(42, events.DeadLetterDone, 1),

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from msgspec import Struct, field
 
 from schemas.aggregates import (
+    ControlTotals,
     CustomerAlert,
     CustomerRevenue,
     PaymentsByMethod,
@@ -241,6 +242,7 @@ Record: TypeAlias = (
     | UnpaidOrder
     | RevenueAdjustment
     | UnmatchedPayment
+    | ControlTotals
     | TaskMarker
     | DeadLetterDone
 )

@@ -134,6 +134,10 @@ UNMATCHED_PAYMENTS = Topic(
     "unmatched-payments", Kind.OUTPUT, "accepted payment events that could not be booked", "order_id",
     (events.UnmatchedPayment,), retention_ms=365 * DAY_MS,
 )  # fmt: skip
+CONTROL_TOTALS = Topic(
+    "control-totals", Kind.OUTPUT, "what each task has counted: all money and all records, and where they are", "task",
+    (aggregates.ControlTotals,),
+)  # fmt: skip
 REVENUE_DELTAS = Topic(
     "revenue-deltas", Kind.INTERNAL, "what settlement adds to the windows of merchants, and how far it is in event time",
     "the stage; partition by merchant_id", (events.Deltas,), retention_ms=7 * DAY_MS, max_message_bytes=MAX_CHANGELOG_BYTES,
@@ -183,6 +187,7 @@ TOPICS: tuple[Topic, ...] = (
     REVENUE_ADJUSTMENTS,
     UNPAID_ORDERS,
     UNMATCHED_PAYMENTS,
+    CONTROL_TOTALS,
     REVENUE_DELTAS,
     CUSTOMER_DELTAS,
     SETTLEMENT_CHANGELOG,

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from agents.ports import Tick
 from schemas.codec import encode
 from schemas.topics import MARKER_KEY
-from streams import marker
+from streams import control_totals, marker
 from streams.admission import Admission
 from streams.batch import StageRecords
 from streams.effects import Effects, Output, check_size
@@ -180,6 +180,7 @@ class Prepared:
         self._records += effects.outputs
         self._records += sends
         self.counters = {task: _added(task.counters, effects.counters.get(task, Counter())) for task in self.changes}
+        self._records += control_totals.rows(epoch.stages, effects.counters, self.counters)
         self.judgements = {task: judgements.get(task, task.judgement) for task in self.changes}
         self.markers = {task: self._marker(task) for task in self.changes}
 

@@ -10,8 +10,8 @@
                                                       (by customer)
 
 What cannot be processed goes to the dead-letter topic of its input; ``tally dlq`` sends it back and notes that in
-``dead-letters-done``. Every arrow of one worker's epoch is inside one Kafka transaction, together with the changelogs
-and the input offsets.
+``dead-letters-done``. What each task of settlement and revenue has counted goes to ``control-totals``. Every arrow of one
+worker's epoch is inside one Kafka transaction, together with the changelogs and the input offsets.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TOPOLOGY: Topology = (
         changelog=topics.SETTLEMENT_CHANGELOG,
         writes=(
             topics.ORDER_STATUS, topics.UNPAID_ORDERS, topics.UNMATCHED_PAYMENTS, topics.REVENUE_ADJUSTMENTS,
-            topics.REVENUE_DELTAS, topics.CUSTOMER_DELTAS,
+            topics.REVENUE_DELTAS, topics.CUSTOMER_DELTAS, topics.CONTROL_TOTALS,
         ),
         declare=settlement.declare,
     ),
@@ -62,7 +62,7 @@ TOPOLOGY: Topology = (
         reads=(topics.REVENUE_DELTAS,),
         keeps=(of_merchants.WATERMARKS, *(window.table for window in of_merchants.REVENUE)),
         changelog=topics.REVENUE_CHANGELOG,
-        writes=(topics.REVENUE_ADJUSTMENTS, *(window.topic for window in of_merchants.REVENUE)),
+        writes=(topics.REVENUE_ADJUSTMENTS, topics.CONTROL_TOTALS, *(window.topic for window in of_merchants.REVENUE)),
         declare=revenue.declare,
     ),
     Stage(

@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from schemas.aggregates import (
+    AccountTotals,
+    ControlTotals,
     CustomerAlert,
     CustomerRevenue,
     PaymentsByMethod,
@@ -89,6 +91,16 @@ SAMPLES: tuple[Record, ...] = (
     Deltas(
         (Source(11, 77, T, idle=False), Source(0, 1, 0, idle=True)),
         (FlowDeltas("money", (Cell(("m-1", "EUR"), T, (1, -2, 3, 0, 2**40)),)),),
+    ),
+    ControlTotals(
+        "settlement/7",
+        88,
+        130,
+        100,
+        20,
+        10,
+        {"beyond_horizon": 10},
+        (AccountTotals("EUR", "captured_minor", 2**40, 90, 80, 7, -3, 1), AccountTotals("JPY", "orders_count", 1, 1, 0, 0, 0, 0)),
     ),
     UnmatchedPayment("e-6", "PaymentRefunded", "o-1", T, "p-1", 101, "EUR", "refund_exceeds_capture"),
     TaskMarker(2, 88, "w2", (InputPosition("t.orders", 7, 100, 130),), {"consumed": 30}, b"\x01\xff", "by hand", 9, 7, 2),

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
+
+import msgspec
 
 from connectors.audit import Cut
 from connectors.auditor import Auditor
+from connectors.balance import account
 from connectors.ground_truth import truth_of
+from connectors.reader import latest_per_key, read_topic
 from connectors.sources.generator import plan
 from connectors.sources.publish import Publisher
+from schemas import codec
+from schemas.aggregates import ControlTotals
+from schemas.events import Record
+from schemas.topics import CONTROL_TOTALS
 from streams.local_broker import LocalBroker
 from tests.support.killing import kill_at_work
 from tests.support.workers import Deployment, wait_for
 
 START_MS = 1_795_000_000_000
+OUTCOMES = ("consumed", "applied", "duplicates", "dead")
+ACCOUNTS = ("accepted", "booked", "windowed", "waiting", "adjusted", "unmatched")
 SETTINGS = {"epoch_records_max": 300, "memory_mb": 12}
 """Small epochs: many transactions of both workers while a cut is read."""
 
@@ -51,6 +62,10 @@ def test_the_books_balance_at_every_moment_while_a_worker_under_load_is_killed_a
         tally.wait_consumed("revenue-deltas")
         last = look()
         said = tally.command("audit")
+        newest = latest_per_key(read_topic(broker.cluster, CONTROL_TOTALS.named(topics)))
+        assert {key.decode(): outcomes_in(codec.decode(record.value)) for key, record in newest.items()} == {
+            task: totals_of(counters) for task, counters in last.counters.items() if not task.startswith("customers/")
+        }
         truth = truth_of(whole)
         assert tally.finish(truth).exact
     orders_count = sum(line.total[1] for line in last.totals if line.of[-1] == "orders_count")
@@ -59,6 +74,22 @@ def test_the_books_balance_at_every_moment_while_a_worker_under_load_is_killed_a
     assert any(any(cut.in_flight.values()) for cut in cuts), "no cut saw anything in flight"
     assert len({cut.summed("settlement")["consumed"] for cut in cuts}) > 3
     assert "the books balance" in said
+
+
+def outcomes_in(row: Record) -> tuple[dict[str, int], dict[tuple[str, str], dict[str, int]]]:
+    """Give what a row of control-totals says: records by outcome, and the accounts that are not empty."""
+    assert isinstance(row, ControlTotals)
+    outcomes = {name: getattr(row, name) for name in OUTCOMES}
+    accounts = {(each.currency, each.measure): msgspec.structs.asdict(each) for each in row.accounts}
+    return outcomes, {of: {name: sums[name] for name in ACCOUNTS if sums[name]} for of, sums in accounts.items()}
+
+
+def totals_of(counters: Mapping[str, int]) -> tuple[dict[str, int], dict[tuple[str, str], dict[str, int]]]:
+    """Give the same of a marker's counters."""
+    sums = {name: account(counters, name) for name in ACCOUNTS}
+    every = {of for money in sums.values() for of in money}
+    accounts = {of: {name: money[of] for name, money in sums.items() if money[of]} for of in every}
+    return {name: counters.get(name, 0) for name in OUTCOMES}, accounts
 
 
 def test_an_entry_that_the_books_lose_is_seen_in_the_next_epoch_and_its_line_is_named(

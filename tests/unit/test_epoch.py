@@ -10,12 +10,15 @@ import msgspec
 import pytest
 from confluent_kafka import Message
 
+from agents.ports import Tick
 from agents.settlement.decide import decide
 from agents.settlement.state import ORDER_STATE, OrderState
+from schemas.aggregates import AccountTotals, ControlTotals
 from schemas.codec import decode
 from schemas.events import InputPosition, TaskMarker
-from schemas.topics import MARKER_KEY, SETTLEMENT_CHANGELOG
+from schemas.topics import CONTROL_TOTALS, MARKER_KEY, SETTLEMENT_CHANGELOG
 from streams.batch import EngineBatch
+from streams.control_totals import control_totals
 from streams.effects import Effects, Output, RecordTooLargeError
 from streams.epoch import Epoch, Prepared
 from streams.store import Store, StoreIdentity, StoreResources
@@ -23,9 +26,10 @@ from streams.tables import EngineTable
 from streams.tasks import Task, Tasks, TaskState
 from streams.topology import TOPOLOGY
 from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
-from tests.unit.orders import captured, placed
+from tests.unit.orders import captured, deltas, placed
 
 CHANGELOG = SETTLEMENT_CHANGELOG.named(PREFIX)
+TOTALS = CONTROL_TOTALS.named(PREFIX)
 ORDERS, PAYMENTS, DELTAS = f"{PREFIX}orders", f"{PREFIX}payments", f"{PREFIX}revenue-deltas"
 NOW_MS = 1_795_000_012_345
 GROUP_METADATA = object()
@@ -102,7 +106,7 @@ def test_i1_records_that_only_die_move_the_offsets_too_and_their_dead_letters_ar
     worker.settle_rows(epoch)
     transaction = worker.prepare(epoch).transaction(GROUP_METADATA)
     assert transaction.offsets == {(ORDERS, 0): 102, (PAYMENTS, 0): 50}
-    assert [record.topic for record in transaction.records] == [f"{PREFIX}orders.dlq"] * 2
+    assert [record.topic for record in transaction.records] == [f"{PREFIX}orders.dlq"] * 2 + [TOTALS]
 
 
 def test_i3_a_touched_task_writes_a_marker_though_no_key_changed(worker: Worker) -> None:
@@ -271,3 +275,58 @@ def test_i5_a_row_above_the_changelogs_limit_is_refused_before_anything_is_produ
     worker.orders.put_many({(0, b"o-1"): OrderState(seen=(("x" * SETTLEMENT_CHANGELOG.max_message_bytes, 0),))})
     with pytest.raises(RecordTooLargeError, match="does not fit settlement-changelog"):
         worker.prepare(epoch)
+
+
+def totals_in(prepared: Prepared) -> dict[bytes | None, ControlTotals]:
+    records = [record for record in prepared.transaction(GROUP_METADATA).records if record.topic == TOTALS]
+    rows = {record.key: cast("ControlTotals", decode(record.value)) for record in records}
+    assert len(rows) == len(records), "one record for each task"
+    return rows
+
+
+def test_the_totals_of_a_task_are_in_the_transaction_whose_marker_has_the_same_counters(worker: Worker) -> None:
+    worker.zero.counters = {"consumed": 5, "applied": 4, "dead": 1, "dead|early": 1, "watermark_ms": 7}
+    epoch = worker.collect(message("orders", 100, placed()), message("orders", 7, b"?", partition=1))
+    worker.settle_rows(epoch)
+    worker.effects.count(worker.zero, "accepted|EUR|gross_minor", 100)
+    worker.effects.count(worker.zero, "waiting|EUR|gross_minor", 100)
+    prepared = worker.prepare(epoch)
+    zero, one = totals_in(prepared)[b"settlement/0"], totals_in(prepared)[b"settlement/1"]
+    assert zero == control_totals("settlement/0", worker.zero.epoch + 1, marker_of(prepared, worker.zero).counters)
+    assert (zero.epoch, zero.consumed, zero.applied, zero.dead) == (marker_of(prepared, worker.zero).epoch, 6, 5, 1)
+    assert zero.accounts == (AccountTotals("EUR", "gross_minor", 100, 0, 0, 100, 0, 0),)
+    assert (one.consumed, one.dead_by_reason) == (1, {"no_magic_byte": 1})
+
+
+def test_totals_that_did_not_change_are_not_written_again(worker: Worker) -> None:
+    epoch = worker.collect().joined({worker.zero: Tick(0, NOW_MS, frozenset())}, [worker.revenue], PREFIX)
+    worker.effects.count(worker.zero, "watermark_ms", 60_000)
+    worker.effects.count(worker.zero, "waiting|EUR|gross_minor", 0)
+    assert totals_in(worker.prepare(epoch)) == {}
+    worker.effects.count(worker.zero, "waiting|EUR|gross_minor", -5)
+    worker.effects.count(worker.zero, "unmatched|EUR|gross_minor", 5)
+    assert list(totals_in(worker.prepare(epoch))) == [b"settlement/0"]
+
+
+def test_a_stage_without_money_has_no_control_totals(worker: Worker) -> None:
+    customers = running_task(worker.tasks, TOPOLOGY[2], 0, (0,))
+    epoch = worker.collect(message("customer-deltas", 0, deltas()))
+    worker.effects.count(customers, "consumed", 1)
+    worker.tables["customers"] = []
+    assert totals_in(worker.prepare(epoch)) == {}
+
+
+def test_control_totals_have_their_accounts_by_currency_and_measure_and_nothing_of_the_clocks() -> None:
+    counters = {
+        "windowed|USD|gross_minor": 3, "windowed|EUR|cancelled_minor": 2, "windowed|EUR|orders_count": 1,
+        "adjusted|EUR|orders_count": 4,
+        "consumed": 9, "applied": 9, "watermark_ms": 5, "duplicates|other_content": 1, "waiting_events": 2,
+    }  # fmt: skip
+    row = control_totals("revenue/3", 12, counters)
+    assert (row.task, row.epoch, row.consumed, row.applied, row.duplicates, row.dead) == ("revenue/3", 12, 9, 9, 0, 0)
+    assert row.dead_by_reason == {}
+    assert row.accounts == (
+        AccountTotals("EUR", "orders_count", 0, 0, 1, 0, 4, 0),
+        AccountTotals("EUR", "cancelled_minor", 0, 0, 2, 0, 0, 0),
+        AccountTotals("USD", "gross_minor", 0, 0, 3, 0, 0, 0),
+    )
