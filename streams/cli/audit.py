@@ -53,7 +53,7 @@ def command(*, follow: bool, every_s: float, as_json: bool, prefix: str | None, 
     the records themselves. It changes nothing, and may run beside workers under load, or without any.
 
     Exit code 0: every line holds. 1: a line does not; it is printed, with its task and by how much. 3: the cluster does
-    not answer, or no consistent moment was found, so nothing is said of the books.
+    not answer, or a marker is missing, so nothing is said of the books.
 
     \b
     Examples:
@@ -94,7 +94,7 @@ def look(auditor: Auditor) -> Cut:
     """Give the books as they are now.
 
     Raises:
-        NotAudited: the cluster or the registry does not answer, or no consistent moment was found.
+        NotAudited: the cluster or the registry does not answer, or the moment could not be looked at.
     """
     try:
         return auditor.cut()
