@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from connectors.balance import account, outcomes_of
 from connectors.ground_truth import Money
+from connectors.verdict import Problem, Rows, Verdict
 from schemas.currencies import money
 from schemas.events import MEASURES, Deltas, Source
 from schemas.topics import CUSTOMERS_CHANGELOG, REVENUE_CHANGELOG, SETTLEMENT_CHANGELOG
@@ -51,13 +52,23 @@ class Line(NamedTuple):
         """Give an amount of this line for people: money with the decimals of its currency, or a count."""
         return money(self.of[0], amount) if self.of[-1].endswith("_minor") else f"{amount:,}"
 
-    def sentence(self) -> str:
-        """Give the line as people write it, with what is wrong with it."""
+    @property
+    def name(self) -> str:
+        """Which line it is."""
+        return f"{self.where}, {' '.join(self.of)}"
+
+    @property
+    def equation(self) -> str:
+        """The line as people write it, with what is wrong with it."""
         name, total = self.total
         terms = " + ".join(f"{term} {self.said(amount)}" for term, amount in self.terms) or "nothing"
         equals = "!=" if self.difference else "="
         wrong = f" (off by {self.said(self.difference)})" if self.difference else ""
-        return f"{self.where}, {' '.join(self.of)}: {name} {self.said(total)} {equals} {terms}{wrong}"
+        return f"{name} {self.said(total)} {equals} {terms}{wrong}"
+
+    def sentence(self) -> str:
+        """Give both."""
+        return f"{self.name}: {self.equation}"
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,14 @@ class Cut:
             if task.startswith(f"{stage}/"):
                 total.update(counters)
         return total
+
+
+def audited(verdict: Verdict, cut: Cut) -> Verdict:
+    """Give a verdict that covers the books too."""
+    lines_count, wrong = len(cut.lines), cut.wrong
+    problems = [Problem("conflicting", "the books", line.name, "a line that holds", line.equation) for line in wrong]
+    books = Rows(lines_count - len(wrong), lines_count)
+    return replace(verdict, problems=(*verdict.problems, *problems), books=books)
 
 
 def carried(deltas: Deltas) -> Carried:

@@ -14,7 +14,7 @@ from schemas.topics import CUSTOMERS_CHANGELOG, REVENUE_CHANGELOG, REVENUE_DELTA
 from schemas.wire import FIXED, Wire
 
 
-class NoCutError(Exception):
+class NoCutError(ReadError):
     """The moment could not be looked at: the books may balance or not."""
 
 

@@ -69,6 +69,7 @@ class Verdict:
         expected_outcomes: what should have become of them.
         problems: everything that is wrong.
         finals_count: rows of money that met a window that was final already; the watermarks should never let it come to that.
+        books: how many lines of an audit hold, where there was one.
     """
 
     topics: Mapping[str, Rows]
@@ -76,6 +77,7 @@ class Verdict:
     expected_outcomes: Outcomes
     problems: tuple[Problem, ...]
     finals_count: int = 0
+    books: Rows | None = None
 
     @property
     def exact(self) -> bool:
@@ -101,7 +103,8 @@ class Verdict:
         if others:
             together = Rows(sum(each.right_count for each in others), sum(each.expected_count for each in others))
             rows += f", {len(others)} more topics {together}"
-        return f"{rows} | {self.outcomes}, {as_sent}"
+        books = f", {self.books} lines of the books balance" if self.books else ""
+        return f"{rows} | {self.outcomes}, {as_sent}{books}"
 
     def table(self) -> list[str]:
         """Give a line for each topic: its name, the rows that are right, the rows that there should be."""
@@ -131,6 +134,7 @@ class Verdict:
             "order_status_rows_right": self.order_status.right_count,
             "order_status_rows_expected": self.order_status.expected_count,
             "rows": {name: {"right": rows.right_count, "expected": rows.expected_count} for name, rows in self.topics.items()},
+            "books": vars(self.books) if self.books else None,
             "finals_count": self.finals_count,
             "events_consumed": self.outcomes.consumed,
             "events_applied": self.outcomes.applied,

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.audit import STAGES, Cut, Line
-from connectors.auditor import Auditor, NoCutError
+from connectors.auditor import Auditor
 from connectors.balance import outcomes_of
 from connectors.reader import ReadError
 from schemas.codec import Undecodable
@@ -102,7 +102,7 @@ def look(auditor: Auditor) -> Cut:
         raise NotAudited(
             f"a record of {REVENUE_DELTAS.name} or a marker cannot be read, is this tally too old? {error}"
         ) from error
-    except (ReadError, NoCutError, RegistryAwayError) as error:
+    except (ReadError, RegistryAwayError) as error:
         raise NotAudited(str(error)) from error
 
 

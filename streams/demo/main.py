@@ -18,6 +18,8 @@ from types import FrameType
 from confluent_kafka import KafkaException
 from rich.console import Console
 
+from connectors.audit import audited
+from connectors.auditor import Auditor
 from connectors.ground_truth import Truth, truth_of
 from connectors.judge import Terms, judge
 from connectors.reader import ReadError
@@ -96,7 +98,9 @@ def _run(options: DemoOptions, console: Console, result: Result) -> None:
                 codes = run.stop()
             result.remarks += [f"{worker} ended with {said_by(code)} at the end" for worker, code in codes.items() if code]
             with _phase(result, "judge"):
-                result.verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth, Terms.of(settings))
+                verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth, Terms.of(settings))
+            with _phase(result, "audit"):
+                result.verdict = audited(verdict, Auditor(settings.cluster, settings.prefix).cut())
 
 
 def _local(given: Settings, console: Console, result: Result) -> Settings:

@@ -49,7 +49,8 @@ def test_a_demo_with_a_killed_worker_is_exact_and_leaves_the_broker_for_a_look(t
     last = demo.stdout.splitlines()[-1]
     assert re.fullmatch(
         r"EXACT revenue-by-merchant-1m (\d+) of \1 rows, order-status 3,0\d\d of 3,0\d\d, 11 more topics ([\d,]+) of \2 \| "
-        r"[\d,]+ events = [\d,]+ applied \+ [\d,]+ duplicates \+ [\d,]+ dead letters, as sent \| "
+        r"[\d,]+ events = [\d,]+ applied \+ [\d,]+ duplicates \+ [\d,]+ dead letters, as sent, "
+        r"([\d,]+) of \3 lines of the books balance \| "
         r"w2 \(pid \d+\) killed in epoch \d+, [\d,]+ records redone, its tasks answered after \d+\.\d s \| "
         r"next: \S*tally tail revenue-by-merchant-1m --limit 5",
         last,

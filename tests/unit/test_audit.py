@@ -12,7 +12,8 @@ import pytest
 
 from agents.ports import Limits, Row, Tick
 from agents.testing import MemoryBatch, MemoryRow
-from connectors.audit import ALL, Cut, Line, carried, closed, in_flight
+from connectors.audit import ALL, Cut, Line, audited, carried, closed, in_flight
+from connectors.verdict import Outcomes, Rows, Verdict
 from schemas.events import Cell, Deltas, FlowDeltas, Source
 from schemas.topics import ORDERS, PAYMENTS, REVENUE_DELTAS
 from tests.support.audited import Books
@@ -225,3 +226,21 @@ def test_tasks_are_said_in_the_order_of_stages_and_numbers() -> None:
     names = ["revenue/1", "settlement/10", "settlement/9", "customers/0"]
     said = Cut({name: {"consumed": 1} for name in names}, Counter()).wrong
     assert [line.where for line in said] == ["settlement/9", "settlement/10", "revenue/1", "customers/0"]
+
+
+def test_a_verdict_that_covers_the_books_is_exact_only_if_they_balance() -> None:
+    outcomes = Outcomes(1, 1, 0, 0)
+    exact = Verdict({"revenue-by-merchant-1m": Rows(1, 1), "order-status": Rows(1, 1)}, outcomes, outcomes, ())
+    right = audited(exact, Cut({"revenue/1": {"consumed": 1, "applied": 1}}, Counter()))
+    assert (right.exact, right.books) == (True, Rows(2, 2))
+    assert right.summary().endswith("as sent, 2 of 2 lines of the books balance")
+    assert right.as_json()["books"] == {"right_count": 2, "expected_count": 2}
+    wrong = audited(exact, Cut({"revenue/1": {"consumed": 1_000}}, Counter()))
+    assert wrong.summary().startswith("WRONG ")
+    assert wrong.summary().endswith("1 of 2 lines of the books balance")
+    (sentence,) = wrong.sentences()
+    assert sentence == (
+        "conflicting in the books, revenue/1, records: expected a line that holds, "
+        "found consumed 1,000 != applied 0 + duplicates 0 + dead 0 (off by 1,000)"
+    )
+    assert exact.as_json()["books"] is None
