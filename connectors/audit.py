@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from connectors.balance import account, outcomes_of
@@ -73,16 +73,20 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Cut:
-    """The counters of every task (``settlement/7``) at one moment, and the money that revenue had still to read then."""
+    """The counters of every task (``settlement/7``) at one moment, and the money that revenue had still to read then.
+
+    ``rows`` is the money in the rows of a task's one-minute windows, by their status, of those tasks of which it is known.
+    """
 
     counters: Mapping[str, Mapping[str, int]]
     in_flight: Money
+    rows: Mapping[str, Mapping[str, Money]] = field(default_factory=dict)
 
     @property
     def lines(self) -> list[Line]:
         """Everything that must add up."""
         tasks = sorted(self.counters.items(), key=_by_stage_and_number)
-        per_task = [line for task, counters in tasks for line in _of_task(task, counters)]
+        per_task = [line for task, counters in tasks for line in _of_task(task, counters, self.rows.get(task))]
         return [*per_task, *self.totals]
 
     @property
@@ -104,7 +108,7 @@ class Cut:
             "adjusted": adjusted,
             "unmatched": account(settlement, "unmatched"),
         }
-        return list(_lines(ALL, accepted, parts))
+        return list(_lines(ALL, "accepted", accepted, parts))
 
     def summed(self, stage: str) -> Counter[str]:
         """Give the counters of all tasks of a stage, added up."""
@@ -161,7 +165,7 @@ def in_flight(epochs: Mapping[int, int], unread: Iterable[Carried]) -> Money:
     return sums
 
 
-def _of_task(task: str, counters: Mapping[str, int]) -> Iterator[Line]:
+def _of_task(task: str, counters: Mapping[str, int], rows: Mapping[str, Money] | None) -> Iterator[Line]:
     found = outcomes_of(Counter(counters))
     outcomes = ("applied", found.applied), ("duplicates", found.duplicates), ("dead", found.dead)
     yield Line(task, (RECORDS,), ("consumed", found.consumed), outcomes)
@@ -169,12 +173,14 @@ def _of_task(task: str, counters: Mapping[str, int]) -> Iterator[Line]:
     yield Line(task, (DEAD_LETTERS,), ("dead", found.dead), reasons)
     if task.startswith("settlement/"):
         parts = {name: account(counters, name) for name in ("booked", "waiting", "adjusted", "unmatched")}
-        yield from _lines(task, account(counters, "accepted"), parts)
+        yield from _lines(task, "accepted", account(counters, "accepted"), parts)
+    if rows is not None:
+        yield from _lines(task, "windowed", account(counters, "windowed"), rows)
 
 
-def _lines(where: str, accepted: Money, parts: Mapping[str, Money]) -> Iterator[Line]:
-    for of in sorted(set().union(accepted, *parts.values()), key=_by_currency_and_measure):
-        yield Line(where, of, ("accepted", accepted[of]), tuple((name, sums[of]) for name, sums in parts.items()))
+def _lines(where: str, name: str, total: Money, parts: Mapping[str, Money]) -> Iterator[Line]:
+    for of in sorted(set().union(total, *parts.values()), key=_by_currency_and_measure):
+        yield Line(where, of, (name, total[of]), tuple((part, sums[of]) for part, sums in parts.items()))
 
 
 def _by_currency_and_measure(of: tuple[str, str]) -> tuple[str, int, str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from connectors.audit import STAGES, Carried, Cut, carried, closed, in_flight
+from connectors.balance import account
 from connectors.cluster import Cluster
+from connectors.ground_truth import Money
 from connectors.markers import Markers
+from connectors.minute_rows import minute_rows
 from connectors.reader import ReadError, ReadRecord, read_topic
 from schemas import codec
 from schemas.events import Deltas, TaskMarker
@@ -19,7 +22,7 @@ class NoCutError(ReadError):
 
 
 class Auditor:
-    """Gives one cut after the other. ``wire_of`` says which ids the records of ``revenue-deltas`` are written with."""
+    """Gives one cut after the other. ``wire_of`` says which ids the records that it reads are written with."""
 
     def __init__(self, cluster: Cluster, prefix: str, wire_of: Callable[[ReadRecord], Wire] = lambda _: FIXED) -> None:
         self._cluster = cluster
@@ -28,8 +31,8 @@ class Auditor:
         self._windows = Markers(cluster, prefix, (REVENUE_CHANGELOG, CUSTOMERS_CHANGELOG))
         self._settlement = Markers(cluster, prefix, (SETTLEMENT_CHANGELOG,))
 
-    def cut(self) -> Cut:
-        """Give the books at one moment, not before now.
+    def cut(self, *, with_rows: bool = False) -> Cut:
+        """Give the books at one moment, not before now; ``with_rows``: and what stands in the one-minute windows.
 
         Windows first, then settlement: so whatever revenue has read, settlement's markers have too. These and the deltas are
         read behind every transaction that is open (``settled``), for what is committed is not visible everywhere at once.
@@ -40,6 +43,7 @@ class Auditor:
             Undecodable: when a record of ours cannot be read.
         """
         self._windows.read_on()
+        rows = self._rows() if with_rows else {}
         self._settlement.read_on(settled=True)
         markers = {partition: marker for (_, partition), marker in self._settlement.newest.items()}
         caught = {partition: marker.epoch for partition, marker in markers.items()}
@@ -55,7 +59,20 @@ class Auditor:
                     f"{name} has a record of epoch {epoch} of settlement/{partition}, and {SETTLEMENT_CHANGELOG.name} has no "
                     "marker of it: compaction was faster, so ask again; if it stays so, the changelog has lost its end"
                 )
-        return Cut(self._counters(markers), in_flight(epochs, unread))
+        return Cut(self._counters(markers), in_flight(epochs, unread), rows)
+
+    def _rows(self) -> dict[str, dict[str, Money]]:
+        """Give what readers of the one-minute windows find, of each task that nothing was added to meanwhile."""
+        before = self._windowed()
+        found = minute_rows(self._cluster, self._prefix, self._wire_of)
+        self._windows.read_on(settled=True)
+        after = self._windowed()
+        same = {partition for partition, sums in after.items() if sums == before.get(partition)}
+        return {f"revenue/{partition}": sums for partition, sums in found.items() if partition in same}
+
+    def _windowed(self) -> dict[int, Money]:
+        newest = self._windows.newest.items()
+        return {number: account(at.counters, "windowed") for (name, number), at in newest if name == REVENUE_CHANGELOG.name}
 
     def _read(self) -> dict[int, int]:
         """Give up to where revenue has read the deltas, by its markers."""

@@ -18,7 +18,7 @@ from connectors.auditor import Auditor
 from connectors.balance import outcomes_of
 from connectors.reader import ReadError
 from schemas.codec import Undecodable
-from schemas.topics import REVENUE_DELTAS
+from schemas.topics import REVENUE_BY_MERCHANT_1M, REVENUE_DELTAS
 from streams.cli.shared import cluster_options, table_console
 from streams.cli.tail import time_text
 from streams.errors import NotAudited, RegistryAwayError
@@ -41,9 +41,12 @@ BALANCE = "the books balance"
     show_default=True,
     help="Seconds between two cuts of --follow.",
 )
+@click.option("--rows", "with_rows", is_flag=True, help="Add up the rows of revenue-by-merchant-1m too; reads them all.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each cut; amounts in minor units.")
 @cluster_options
-def command(*, follow: bool, every_s: float, as_json: bool, prefix: str | None, bootstrap_servers: str | None) -> None:
+def command(
+    *, follow: bool, every_s: float, with_rows: bool, as_json: bool, prefix: str | None, bootstrap_servers: str | None
+) -> None:
     """Prove that the books balance: that all money and all records that were accepted are somewhere, and once.
 
     For each currency and measure, over all tasks: accepted = windowed (final and provisional) + in flight (sent to the
@@ -52,26 +55,30 @@ def command(*, follow: bool, every_s: float, as_json: bool, prefix: str | None, 
     all reasons. Counters come from the tasks' newest committed markers, all of one moment; what is in flight is summed from
     the records themselves. It changes nothing, and may run beside workers under load, or without any.
 
+    With --rows, for each revenue task: windowed = the rows of revenue-by-merchant-1m that are final + those that are
+    provisional, as a reader finds them. Left out are tasks that went on meanwhile, and rows of which retention took the oldest.
+
     Exit code 0: every line holds. 1: a line does not; it is printed, with its task and by how much. 3: the cluster does
     not answer, or a marker is missing, so nothing is said of the books.
 
     \b
     Examples:
       tally audit
+      tally audit --rows
       tally audit --follow --every 10
       tally audit --json | jq '.totals[] | select(.currency == "EUR")'
     """  # noqa: D301 - \b is click's word for "keep these lines"
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     wrong: list[Line] = []
     try:
-        for cut in _cuts(auditor_of(settings), follow=follow, every_s=every_s):
+        for cut in _cuts(auditor_of(settings), follow=follow, every_s=every_s, with_rows=with_rows):
             wrong = cut.wrong
             if as_json:
                 click.echo(json.dumps(as_plain(cut, _now_ms()), ensure_ascii=False))
             elif follow:
                 click.echo(f"{time_text(_now_ms())}  {headline(cut)}")
             else:
-                show(cut, table_console())
+                show(cut, table_console(), with_rows=with_rows)
             if wrong:
                 break
     except KeyboardInterrupt:
@@ -90,14 +97,14 @@ def auditor_of(settings: Settings) -> Auditor:
     return Auditor(settings.cluster, settings.prefix, lambda record: registry.learned(record.value, None))
 
 
-def look(auditor: Auditor) -> Cut:
+def look(auditor: Auditor, *, with_rows: bool) -> Cut:
     """Give the books as they are now.
 
     Raises:
         NotAudited: the cluster or the registry does not answer, or the moment could not be looked at.
     """
     try:
-        return auditor.cut()
+        return auditor.cut(with_rows=with_rows)
     except Undecodable as error:
         raise NotAudited(
             f"a record of {REVENUE_DELTAS.name} or a marker cannot be read, is this tally too old? {error}"
@@ -106,10 +113,10 @@ def look(auditor: Auditor) -> Cut:
         raise NotAudited(str(error)) from error
 
 
-def _cuts(auditor: Auditor, *, follow: bool, every_s: float) -> Iterator[Cut]:
+def _cuts(auditor: Auditor, *, follow: bool, every_s: float, with_rows: bool) -> Iterator[Cut]:
     while True:
         try:
-            yield look(auditor)
+            yield look(auditor, with_rows=with_rows)
         except NotAudited as error:
             if not follow:
                 raise
@@ -128,7 +135,7 @@ def headline(cut: Cut) -> str:
     return f"{said}   {outcomes_of(cut.summed('settlement'))}   {open_count} of {len(totals)} sums in flight"
 
 
-def show(cut: Cut, console: Console) -> None:
+def show(cut: Cut, console: Console, *, with_rows: bool = False) -> None:
     """Print where the money and the records are."""
     totals = cut.totals
     if totals:
@@ -146,6 +153,10 @@ def show(cut: Cut, console: Console) -> None:
     for stage in STAGES:
         tasks_count = sum(task.startswith(f"{stage}/") for task in cut.counters)
         console.print(f"{stage}, {tasks_count} tasks: {outcomes_of(cut.summed(stage))}", highlight=False, soft_wrap=True)
+    if with_rows:
+        tasks_count = sum(task.startswith("revenue/") for task in cut.counters)
+        said = f"rows of {REVENUE_BY_MERCHANT_1M.name} were added up for {len(cut.rows)} of {tasks_count} revenue tasks"
+        console.print(said, highlight=False, soft_wrap=True)
     hold = f"{BALANCE}: all {len(cut.lines)} lines hold" if not cut.wrong else headline(cut)
     console.print(hold, highlight=False, style="bold red" if cut.wrong else "bold", soft_wrap=True)
 
@@ -157,6 +168,7 @@ def as_plain(cut: Cut, at_ms: int) -> dict[str, Any]:
         "at_ms": at_ms,
         "balanced": not wrong,
         "lines_count": len(cut.lines),
+        "rows_of": sorted(cut.rows),
         "wrong": [_line_as_plain(line) for line in wrong],
         "totals": [dict(zip(("currency", "measure"), line.of, strict=True)) | _amounts(line) for line in cut.totals],
         "outcomes": {stage: vars(outcomes_of(cut.summed(stage))) for stage in STAGES},

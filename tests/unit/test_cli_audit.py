@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -27,7 +28,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *cuts: Cut | Exception, options: tuple[
     """Audit a cluster that gives these cuts, one after the other, and then Ctrl-C."""
     coming = [*cuts, KeyboardInterrupt()]
 
-    def cut(_: Auditor) -> Cut:
+    def cut(_: Auditor, *, with_rows: bool) -> Cut:
+        assert with_rows == ("--rows" in options)
         found = coming.pop(0)
         if isinstance(found, BaseException):
             raise found
@@ -99,3 +101,20 @@ def test_books_that_cannot_be_looked_at_end_with_3_and_no_alarm(monkeypatch: pyt
     assert getattr(found.exception, "exit_code", None) == 3
     assert str(error) in str(found.exception)
     assert found.output == ""
+
+
+def test_rows_that_are_not_what_was_counted_are_said_with_their_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    money = {"final": Counter({("KWD", "gross_minor"): 1_000}), "provisional": Counter({("KWD", "gross_minor"): 200})}
+    right = replace(RIGHT, rows={"revenue/1": money})
+    found = run(monkeypatch, right, options=("--rows",))
+    assert found.exit_code == 0
+    assert found.output.splitlines()[-2:] == [
+        "rows of revenue-by-merchant-1m were added up for 1 of 1 revenue tasks",
+        "the books balance: all 7 lines hold",
+    ]
+    wrong = replace(RIGHT, rows={"revenue/1": {**money, "provisional": Counter()}})
+    found = run(monkeypatch, wrong, options=("--rows",))
+    assert found.exit_code == 1
+    assert found.output.splitlines()[-1] == (
+        "revenue/1, KWD gross_minor: windowed KWD 1.200 != final KWD 1.000 + provisional KWD 0.000 (off by KWD 0.200)"
+    )
