@@ -16,6 +16,8 @@ RECORD_OVERHEAD_BYTES = 200
 
 HEADER_OVERHEAD_BYTES = 10
 """Of one header: two lengths as varints of at most five bytes."""
+AGAIN = "again"
+"""The counter in which a task keeps that its agent asked for another epoch, until it has had it: 1, else none."""
 MAX_SEND_BYTES = 1_048_588
 """Of what Faust sends on topics that we do not declare: Kafka's own default."""
 

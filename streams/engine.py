@@ -266,7 +266,6 @@ class Engine:
             self.sends.answer(sends, outcome)
         if isinstance(outcome, Committed):
             await self._settle(prepared, outcome)
-            self._ticker.ask(effects.again)
             self.meter.committed(effects.counters, time.monotonic() - began_s)
         elif isinstance(outcome, Unknown):
             await self._doubt(prepared.positions, outcome.cause)

@@ -15,7 +15,7 @@ from schemas.topics import MARKER_KEY
 from streams import control_totals, marker
 from streams.admission import Admission
 from streams.batch import StageRecords
-from streams.effects import Effects, Output, check_size
+from streams.effects import AGAIN, Effects, Output, check_size
 from streams.judgement import Judgement
 from streams.store import StandsFor, StoreIdentity
 from streams.tables import EngineTable
@@ -180,6 +180,7 @@ class Prepared:
         self._records += effects.outputs
         self._records += sends
         self.counters = {task: _added(task.counters, effects.counters.get(task, Counter())) for task in self.changes}
+        self._note_asked(effects)
         self._records += control_totals.rows(epoch.stages, effects.counters, self.counters)
         self.judgements = {task: judgements.get(task, task.judgement) for task in self.changes}
         self.markers = {task: self._marker(task) for task in self.changes}
@@ -209,6 +210,15 @@ class Prepared:
     def stands_for(self, task: Task, identity: StoreIdentity, changelog_offset: int, now_ms: int) -> StandsFor:
         """Give what the task's store stands for once the epoch is applied."""
         return StandsFor(identity, changelog_offset, now_ms, self.markers[task])
+
+    def _note_asked(self, effects: Effects) -> None:
+        """Keep in the markers who is to have another epoch, so that a stop, a kill or a takeover in between forgets nothing."""
+        had = {records.tasks[number] for records in self._epoch.stages.values() for number in records.again}
+        for task, counters in self.counters.items():
+            if task in effects.again:
+                counters[AGAIN] = 1
+            elif task in had:
+                counters.pop(AGAIN, None)
 
     def _take_changes(self, tables: Mapping[str, Sequence[EngineTable[Any]]]) -> None:
         for name, records in self._epoch.stages.items():

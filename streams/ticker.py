@@ -6,19 +6,20 @@ All of it commits the positions of its tasks with their markers, as records do (
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 from confluent_kafka import Message
 
 from agents.ports import Tick
 from streams.admission import Admission
+from streams.effects import AGAIN
 from streams.epoch import Epoch
 from streams.group import GroupConsumer
 from streams.idleness import Idleness, is_ticked
 from streams.marker import TopicPartition
 from streams.ownership import Ownership
 from streams.settings import Settings
-from streams.tasks import Task, TaskState
+from streams.tasks import Task
 from streams.threads import Threads
 
 LOOK_S = 0.5
@@ -38,7 +39,6 @@ class Ticker:
         self._now_ms = now_ms
         self._idleness = Idleness(settings.idle_after_ms / 1000, settings.idle_tick_ms / 1000)
         self._came: set[TopicPartition] = set()
-        self._asked: set[Task] = set()
         self._looked_s = self._looked_at_passed_s = time.monotonic()
         self._group: GroupConsumer
 
@@ -46,14 +46,10 @@ class Ticker:
         """Take the client."""
         self._group = group
 
-    def ask(self, tasks: Iterable[Task]) -> None:
-        """Note the tasks that asked, in an epoch that is committed, for another one."""
-        self._asked.update(tasks)
-
     @property
     def is_asked(self) -> bool:
         """Whether a task waits for an epoch that it asked for."""
-        return not self._ownership.lacking and any(task.state is TaskState.RUNNING for task in self._asked)
+        return bool(self._that_asked())
 
     async def complete(self, epoch: Epoch, polled: Collection[Message]) -> Epoch:
         """Give the epoch with what is due beside its records; ``polled`` are all records of its poll."""
@@ -66,7 +62,7 @@ class Ticker:
         if now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
             ticks = await self._look(now_s)
-        again = self._take_asked()
+        again = self._that_asked()
         return epoch.joined(ticks, again, self._settings.prefix, self._admission) if ticks or again else epoch
 
     async def _passed(self, number: int) -> Epoch:
@@ -86,11 +82,7 @@ class Ticker:
         now_ms = self._now_ms()
         return {task: Tick(task.partition, now_ms, idle) for task, idle in due.items()}
 
-    def _take_asked(self) -> list[Task]:
-        """Take the tasks that can have the epoch they asked for; those that rest keep waiting, those that are gone do not."""
-        if not self._asked or self._ownership.lacking:
-            return []
-        self._asked = {task for task in self._asked if self._ownership.tasks.is_current(task)}
-        ready = [task for task in self._asked if task.state is TaskState.RUNNING]
-        self._asked.difference_update(ready)
-        return sorted(ready, key=lambda task: task.name)
+    def _that_asked(self) -> list[Task]:
+        """Give the tasks that asked, as their markers say, for another epoch; those that rest keep waiting."""
+        running = [] if self._ownership.lacking else self._ownership.tasks.running()
+        return sorted((task for task in running if task.counters.get(AGAIN)), key=lambda task: task.name)

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from connectors.reader import list_topics
-from connectors.sources.generator import Dead, DeadOrUnmatched, Duplicate, Plan, plan
+from connectors.sources.generator import Dead, DeadOrUnmatched, Duplicate, Late, Plan, plan
 from connectors.sources.publish import Publisher
+from schemas import codec, events
 from schemas.topics import ORDERS, PAYMENTS
 from schemas.wire import FIXED
 from streams.cli.shared import cluster_answers, cluster_options
@@ -46,20 +47,36 @@ def _start_ms(_: click.Context, __: click.Parameter, value: str | None) -> int:
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed and start give the same bytes.")
 @click.option("--rate", type=click.FloatRange(1), default=None, help="Events per second; without it as fast as it goes.")
+@click.option(
+    "--late-ratio",
+    type=click.FloatRange(0, 1),
+    default=0.001,
+    show_default=True,
+    help="Of the orders, the share that is sent an hour and more late; four at least, 0 for none.",
+)
 @click.option("--start", "start_ms", callback=_start_ms, default=None, help="Latest event time, ISO 8601; default now.")
 @cluster_options
-def command(orders: int, seed: int, rate: float | None, start_ms: int, prefix: str | None, bootstrap_servers: str | None) -> None:
+def command(
+    orders: int,
+    seed: int,
+    rate: float | None,
+    late_ratio: float,
+    start_ms: int,
+    prefix: str | None,
+    bootstrap_servers: str | None,
+) -> None:
     """Send made-up orders and payments to the input topics.
 
     Some are sent twice, some payments before their orders, and one in a thousand, but one of
-    each kind at least, cannot be decoded or breaks a rule. The same seed and start send the same events again: duplicates.
+    each kind at least, cannot be decoded or breaks a rule. Late orders change no window: they become rows of
+    revenue-adjustments. The same seed and start send the same events again: duplicates.
     """
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     with cluster_answers():
         _check_topics(settings)
-        made = plan(orders, seed, start_ms)
+        made = plan(orders, seed, start_ms, late_ratio=late_ratio)
         counts = _send(made, settings, rate)
-    click.echo(_summary(made, counts))
+    click.echo(summary(made, counts))
 
 
 def _check_topics(settings: Settings) -> None:
@@ -81,8 +98,16 @@ def _send(made: Plan, settings: Settings, rate: float | None) -> dict[str, int]:
         return publisher.close()
 
 
-def _summary(made: Plan, counts: dict[str, int]) -> str:
+def summary(made: Plan, counts: dict[str, int]) -> str:
+    """Say what was sent, by topic, and what is among it; ``counts`` are the records per topic."""
     kinds = Counter(type(sent.expected) for sent in made.sent)
     bad = kinds[Dead] + kinds[DeadOrUnmatched]
     topics = ", ".join(f"{count:,} to {topic}" for topic, count in sorted(counts.items()))
-    return f"sent {sum(counts.values()):,} events: {topics}; among them {kinds[Duplicate]:,} duplicates and {bad:,} bad records"
+    among = f"{kinds[Duplicate]:,} duplicates, {bad:,} bad records and {_late_orders(made):,} late orders"
+    return f"sent {sum(counts.values()):,} events: {topics}; among them {among}"
+
+
+def _late_orders(made: Plan) -> int:
+    """Count orders, and not what followed them."""
+    late = (codec.decode(sent.value) for sent in made.sent if isinstance(sent.expected, Late))
+    return sum(isinstance(event, events.OrderPlaced) for event in late)

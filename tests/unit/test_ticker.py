@@ -16,6 +16,7 @@ from schemas.partitioning import partition_of
 from schemas.topics import PARTITIONS
 from streams import marker
 from streams.batch import EngineBatch
+from streams.effects import AGAIN
 from streams.group import Polled
 from streams.tasks import TaskState
 from streams.transaction import Aborted
@@ -149,12 +150,29 @@ def test_a_task_that_asks_again_gets_its_epochs_one_per_turn_and_the_polls_betwe
     in_world(tmp_path, script)
 
 
+def test_a_stop_between_two_epochs_keeps_that_a_task_asked_for_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def script(world: World) -> None:
+        turned = Turned(world, monkeypatch)
+        turned.asks = {"revenue/5": 1}
+        turned.group.polled = [[delta()]]
+        await turned.turn()
+        [changelog] = [cast("TaskMarker", decode(output.value or b"")) for output in world.cluster.committed[-1].markers.values()]
+        world.five.counters = dict(changelog.counters)  # as whoever restores it has them
+        await turned.turn(3)
+        assert [len(batch.rows) for batch in turned.batches] == [1, 0]
+        assert AGAIN not in world.five.counters
+
+    in_world(tmp_path, script)
+
+
 def test_what_was_asked_for_waits_while_the_task_rests_and_goes_with_the_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def script(world: World) -> None:
         turned = Turned(world, monkeypatch)
-        turned.ticker.ask([world.zero, world.one])
+        world.zero.counters = world.one.counters = {AGAIN: 1}
         world.zero.state = TaskState.PAUSED
         world.engine.tasks.revoke(world.one.inputs)
         await turned.turn(2)
@@ -173,7 +191,7 @@ def test_f14_nothing_is_ticked_and_no_epoch_asked_for_is_made_while_the_disk_lac
         turned = Turned(world, monkeypatch)
         lack = "room"
         monkeypatch.setattr(world.engine.ownership.disk, "lack", lambda: lack)
-        turned.ticker.ask([world.zero])
+        world.zero.counters = {AGAIN: 1}
         await turned.turn(70, each_s=0.5)
         assert turned.batches == []
         lack = ""
@@ -192,7 +210,7 @@ def test_positions_that_passed_only_markers_are_still_committed_and_a_tick_may_g
         turned = Turned(world, monkeypatch)
         turned.group.ahead = {(ORDERS, 0): 104}
         turned.ticker._looked_at_passed_s -= 601
-        turned.ticker.ask([world.zero])
+        world.zero.counters = {AGAIN: 1}
         await turned.turn(2)
         assert [transaction.offsets for transaction in world.cluster.committed] == [{(ORDERS, 0): 104, (PAYMENTS, 0): 50}]
         assert [batch.partitions for batch in turned.batches] == [[0]]
