@@ -9,7 +9,7 @@ STAMP := $(VENV)/.stamp
 SOURCES := schemas agents streams connectors tests bench
 ARGS ?=
 
-.PHONY: help setup demo test test-fast promtool bench bench-memory lint types contracts format docs clean
+.PHONY: help setup demo test test-fast promtool bench bench-memory bench-growth lint types contracts format docs clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,11 +43,14 @@ test-fast: setup lint types contracts ## the same without the tests that need a 
 promtool: setup ## Prometheus' own checker of alert rules, built from its Go module, once; make test needs it
 	@$(BIN)/python -m tests.support.promtool
 
-bench: setup ## events/s and CPU of one worker beside the limit (ARGS="--report FILE")
+bench: setup ## events/s and CPU of one worker beside the limit, and of the main job alone (ARGS="--report FILE")
 	$(BIN)/python bench/main_job.py $(ARGS)
 
 bench-memory: setup ## memory and events/s with a small budget beside the default (ARGS="--orders N --repeats N")
 	$(BIN)/python bench/memory.py $(ARGS)
+
+bench-growth: setup ## 3 million events through one worker with little memory: does it grow? (ARGS="--events N --plot FILE")
+	$(BIN)/python bench/growth.py $(ARGS)
 
 lint: setup ## ruff, rules and format; the files in docker/ by their own tools
 	$(BIN)/ruff check $(SOURCES)

@@ -18,6 +18,7 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
 from bench import shape
 from bench.figures import Figures
 from bench.limit import Result, Spec
+from bench.main_topology import MAIN_WORKER, NOT_IN_MAIN
 from bench.poison import BAD_RATIO, Poison
 from bench.product import ROOT, ProductError, Restore, restore, run_backlog
 from bench.report import Pair, Report, pair_lines
@@ -26,6 +27,7 @@ from connectors.judge import Terms, judge
 from connectors.reader import ReadError
 from connectors.sources.generator import Dead, DeadOrUnmatched, Plan, plan
 from connectors.sources.publish import PublishError, publish
+from connectors.verdict import Problem
 from schemas.topics import TOPICS
 from streams.admin import admin_client, apply_topics
 from streams.errors import TallyError
@@ -70,7 +72,7 @@ class Bench:
         return settings
 
     def pair(self, name: str, sent: Plan, truth: Truth) -> tuple[Settings, Pair]:
-        """Run the product on the plan, judge it, and run the limit on the same inputs.
+        """Run the product on the plan, judge it, run the limit on the same inputs, and the main job alone on the same plan.
 
         Raises:
             ProductError: the worker died, stopped moving, or did not end well.
@@ -89,9 +91,20 @@ class Bench:
         self.say(f"{name}: the limit runs on the same inputs", now=True)
         limit = self._limit(settings, shape_file, f"{name}.limit.")
         per_event = shape.per_event(stages, product.events_count)
+        main, wrong = self._main(f"{name}-main", sent, truth)
+        exact, said = verdict.exact and not wrong, [verdict.headline(), *(f"main job: {problem}" for problem in wrong)]
         return settings, Pair(
-            product, verdict.exact, verdict.headline(), limit.figures, limit.epochs_count, limit.aborts_count, per_event
+            product, exact, "\n".join(said), limit.figures, limit.epochs_count, limit.aborts_count, per_event, main
         )
+
+    def _main(self, name: str, sent: Plan, truth: Truth) -> tuple[Figures, list[Problem]]:
+        """Run the main job alone on the plan; give its figures, and what is wrong in the topics that it writes."""
+        settings = self.publish(name, sent)
+        self.say(f"{name}: the main job runs alone", now=True)
+        log_file = self._folder / f"{name}.worker.log"
+        figures = run_backlog(settings, log_file, self.broker_pid, lambda at: self.say(f"{name}: main job, {at}"), MAIN_WORKER)
+        verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth, Terms.of(settings))
+        return figures, [problem for problem in verdict.problems if problem.topic not in NOT_IN_MAIN]
 
     def product(self, name: str, sent: Plan, **changes: object) -> tuple[Figures, bool]:
         """Run the product, with ``changes`` to its settings, on a plan; give its figures, and whether every row was right.

@@ -19,7 +19,8 @@ from bench.figures import Figures, Moment, Watch
 from connectors.cluster import Cluster
 from connectors.reader import end_offsets, read_group_offsets, read_topic
 from schemas.topics import CUSTOMER_DELTAS, ORDERS, PARTITIONS, PAYMENTS, REVENUE_DELTAS
-from streams.settings import Settings
+from streams.rule_settings import RuleSettings
+from streams.settings import Settings, variable_of
 from streams.topology import TOPOLOGY
 
 Offsets = Mapping[tuple[str, int], int]
@@ -30,8 +31,8 @@ SAMPLE_S = 0.1
 """Between two looks at the committed offsets: the end of a run is known to this."""
 START_SAMPLE_S = 0.01
 """Between two looks at the log until the first task runs."""
-QUIET_S = 1.0
-"""Inputs committed and nothing moving for so long: the deltas are through. Ten times the wait of a poll."""
+QUIET_S = 5.0
+"""Inputs committed and nothing moving for so long: the deltas are through, also where an epoch of windows takes seconds."""
 STALL_S = 60.0
 """No progress for so long: something is broken."""
 STOP_S = 15.0
@@ -111,8 +112,7 @@ def running_worker(settings: Settings, log_file: Path, program: Sequence[str] = 
     environment = {
         **os.environ,
         "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-        "TALLY_HOME": str(settings.home),
-        "TALLY_MEMORY_MB": str(settings.memory_mb),
+        **{variable_of(name): str(getattr(settings, name)) for name in ("home", "memory_mb", *RuleSettings.model_fields)},
     }
     options = ["worker", "--id", settings.worker_id, "--prefix", settings.prefix, "--web-port", str(_free_port())]
     with log_file.open("wb") as log:
@@ -185,7 +185,7 @@ def parse_restore(log: str) -> Restore:
 
 
 def _sample(settings: Settings, worker: Worker, watch: Watch, inputs: Offsets, say: Callable[[str], None]) -> list[Sample]:
-    """Look every 100 ms until the inputs are committed and nothing has moved for a second."""
+    """Look every 100 ms until the inputs are committed and nothing has moved for a while."""
     names = [
         (topic.named(settings.prefix), partition)
         for topic in (ORDERS, PAYMENTS, REVENUE_DELTAS, CUSTOMER_DELTAS)

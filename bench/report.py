@@ -31,7 +31,7 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Pair:
-    """One product run, the judge's word on it, and the limit beside it."""
+    """One product run, the judge's word on it, the limit beside it, and the main job alone (``main``), judged too."""
 
     product: Figures
     exact: bool
@@ -40,6 +40,7 @@ class Pair:
     limit_epochs_count: int
     limit_aborts_count: int
     output_per_event: dict[str, dict[str, float]]
+    main: Figures
 
     @property
     def ratio(self) -> float:
@@ -50,6 +51,16 @@ class Pair:
     def drained_ratio(self) -> float:
         """The same until the deltas are through; flattering, because both wait for the cluster at the end."""
         return self.product.drained_events_per_s / self.limit.drained_events_per_s
+
+    @property
+    def catalogue_ratio(self) -> float:
+        """The whole catalogue over the main job alone, in events a second."""
+        return self.product.events_per_s / self.main.events_per_s
+
+    @property
+    def catalogue_cpu_ratio(self) -> float:
+        """The same in processor time for each event."""
+        return self.product.cpu_us_per_event / self.main.cpu_us_per_event
 
 
 @dataclass
@@ -84,12 +95,22 @@ class Report:
         return Spread.of([pair.drained_ratio for pair in self.counting])
 
     @property
+    def catalogue_ratio(self) -> Spread | None:
+        """The whole catalogue over the main job alone, in events a second."""
+        return Spread.of([pair.catalogue_ratio for pair in self.counting])
+
+    @property
+    def catalogue_cpu_ratio(self) -> Spread | None:
+        """The same in processor time for each event."""
+        return Spread.of([pair.catalogue_cpu_ratio for pair in self.counting])
+
+    @property
     def restore_records_per_s(self) -> Spread | None:
         """Records a second of the restores that lasted long enough for the clock."""
         return Spread.of([rate for restore in self.restores if (rate := restore.records_per_s) is not None])
 
     def spread(self, of: str, figure: str) -> Spread | None:
-        """Give one figure (a property of Figures) of ``product`` or ``limit``."""
+        """Give one figure (a property of Figures) of ``product``, ``main`` or ``limit``."""
         return Spread.of([getattr(getattr(pair, of), figure) for pair in self.counting])
 
     def lines(self) -> list[str]:
@@ -97,8 +118,13 @@ class Report:
         restored = max((restore.records_count for restore in self.restores), default=0)
         rows = [
             _row("product", self, "product"),
+            _row("main job", self, "main"),
             _row("limit", self, "limit"),
             f"ratio    product / limit by pair: {_said(self.ratio, '.3f')} | until drained {_said(self.drained_ratio, '.3f')}",
+            (
+                f"catalogue / main job by pair: {_said(self.catalogue_ratio, '.3f')} in events/s | "
+                f"{_said(self.catalogue_cpu_ratio, '.2f')} in CPU per event"
+            ),
             f"restore  {_said(self.restore_records_per_s, ',.0f')} records/s, {len(self.restores)} times {restored:,} records",
         ]
         if self.poisons:
@@ -110,7 +136,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Give everything as plain values."""
         figures = (*DERIVED, "rss_bytes_max")
-        medians = {of: {figure: _plain(self.spread(of, figure)) for figure in figures} for of in ("product", "limit")}
+        medians = {of: {figure: _plain(self.spread(of, figure)) for figure in figures} for of in ("product", "main", "limit")}
         return {
             "exact": self.exact,
             "arguments": self.arguments,
@@ -120,6 +146,8 @@ class Report:
             "versions": versions(),
             "ratio": _plain(self.ratio),
             "drained_ratio": _plain(self.drained_ratio),
+            "catalogue_ratio": _plain(self.catalogue_ratio),
+            "catalogue_cpu_ratio": _plain(self.catalogue_cpu_ratio),
             **medians,
             "restore_records_per_s": _plain(self.restore_records_per_s),
             "poison_slowdown": _plain(slowdown_of(self.poisons)),
@@ -127,11 +155,14 @@ class Report:
             "pairs": [
                 {
                     "product": pair.product.as_json(),
+                    "main": pair.main.as_json(),
                     "limit": pair.limit.as_json(),
                     "limit_epochs_count": pair.limit_epochs_count,
                     "limit_aborts_count": pair.limit_aborts_count,
                     "ratio": pair.ratio,
                     "drained_ratio": pair.drained_ratio,
+                    "catalogue_ratio": pair.catalogue_ratio,
+                    "catalogue_cpu_ratio": pair.catalogue_cpu_ratio,
                     "exact": pair.exact,
                     "verdict": pair.verdict,
                     "output_per_event": pair.output_per_event,
@@ -189,10 +220,13 @@ def pair_lines(number: int, pair: Pair) -> list[str]:
         f"  {label} {number}: {run.events_per_s:,.0f} events/s in {run.seconds:.2f} s (drained {run.drained_seconds:.2f}), "
         f"{run.cpu_us_per_event:.1f} µs CPU per event, broker {run.broker_cpu_us_per_event:.1f} µs, "
         f"peak RSS {run.rss_bytes_max / (1 << 20):,.0f} MiB"
-        for label, run in (("product", pair.product), ("limit  ", pair.limit))
+        for label, run in (("product", pair.product), ("main   ", pair.main), ("limit  ", pair.limit))
     ]
     records, size_bytes = totals(pair.output_per_event)
     return [
         *lines,
-        f"  ratio   {number}: {pair.ratio:.3f}, both wrote {records:.2f} records and {size_bytes:,.0f} bytes per event",
+        (
+            f"  ratio   {number}: {pair.ratio:.3f}, both wrote {records:.2f} records and {size_bytes:,.0f} bytes per event; "
+            f"catalogue / main job {pair.catalogue_ratio:.3f}"
+        ),
     ]

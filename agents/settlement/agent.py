@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from agents.flows import FLOWS, Flow
 from agents.ports import Runtime, Slot, Stream
 from agents.rowwise import Fold
 from agents.settlement.books import Books
 from agents.settlement.clocks import Clocks
 from agents.settlement.decide import decide
-from agents.settlement.rows import DELTAS_KEY, Combiner, order_key, status_row
+from agents.settlement.rows import DELTAS_KEY, Combiner, order_key, status_rows
 from agents.settlement.state import ORDER_STATE, TIMERS, OrderState
 from agents.settlement.timers import Timers
 from schemas.topics import ORDER_STATUS
 
 
-def declare(runtime: Runtime) -> None:
-    """Declare the agent and its tables."""
+def declare(runtime: Runtime, flows: tuple[Flow, ...] = FLOWS) -> None:
+    """Declare the agent and its tables; ``flows`` are what the stages behind it sum."""
     orders, limits = runtime.table(ORDER_STATE), runtime.limits
     timers = Timers(runtime.table(TIMERS), orders, limits)
 
     @runtime.agent("settlement")
     async def settlement(stream: Stream) -> None:
         async for batch in stream:
-            books, said, clocks = Books(), Combiner(), Clocks(batch, limits)
+            books, said, clocks = Books(), Combiner(flows), Clocks(batch, limits)
             fold = Fold(batch, orders, order_key, decide, clocks.times_of)
             first: dict[Slot, OrderState | None] = {}
             for row, before, decision in fold:
@@ -34,9 +35,8 @@ def declare(runtime: Runtime) -> None:
                 books.add(partition, order, None, woken)
                 said.add(woken.outputs)
             clocks.save()
-            for (_, key), order in fold.changed.items():
-                if order.placed is not None:
-                    batch.emit(ORDER_STATUS, key, status_row(key, order, order.placed))
+            for key, status in status_rows(fold.changed):
+                batch.emit(ORDER_STATUS, key, status)
             for topic, key, record in said.rows():
                 batch.emit(topic, key, record)
             for topic, partition, deltas in said.deltas(clocks.sources(), to_all=clocks.have_news):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import add
 from typing import Any, TypeAlias
 
 from agents.flows import FLOWS, Flow, Movement, adjustment_key
+from agents.ports import Slot
 from agents.settlement.state import Capture, OrderState, Placed
 from schemas.aggregates import RevenueAdjustment, UnpaidOrder
 from schemas.events import Cell, Deltas, Event, FlowDeltas, OrderCapture, OrderStatus, Source
@@ -18,7 +19,6 @@ CELLS_MAX = 1_000
 """Of one record; with ids at their longest it is 1.6 MB, and its topic takes 4."""
 DELTAS_KEY = b"settlement"
 _Cells: TypeAlias = dict[tuple[tuple[str, ...], int], tuple[int, ...]]
-_TARGETS = tuple(dict.fromkeys(flow.topic for flow in FLOWS))
 
 
 def order_key(event: Event) -> bytes:
@@ -48,6 +48,11 @@ def status_row(key: bytes, order: OrderState, placed: Placed) -> OrderStatus:
     )
 
 
+def status_rows(changed: Mapping[Slot, OrderState]) -> Iterator[tuple[bytes, OrderStatus]]:
+    """Give ``(key, row)`` of each order that was placed."""
+    return ((key, status_row(key, order, order.placed)) for (_, key), order in changed.items() if order.placed is not None)
+
+
 def _oldest_first(capture: Capture) -> tuple[int, str]:
     return capture.captured_at_ms, capture.payment_id
 
@@ -64,9 +69,15 @@ def _capture(capture: Capture) -> OrderCapture:
 
 
 class Combiner:
-    """Takes what decisions say. Sums an epoch's movements per flow, dimensions and minute, for each target partition."""
+    """Takes what decisions say. Sums an epoch's movements per flow, dimensions and minute, for each target partition.
 
-    def __init__(self) -> None:
+    What moves in other flows than ``flows`` is left out, in time or late.
+    """
+
+    def __init__(self, flows: Sequence[Flow] = FLOWS) -> None:
+        self._flows = frozenset(flows)
+        self._names = frozenset(flow.name for flow in flows)
+        self._targets = tuple(dict.fromkeys(flow.topic for flow in flows))
         self._cells: defaultdict[Flow, _Cells] = defaultdict(dict)
         self._rows: list[tuple[Topic, bytes, Any]] = []
 
@@ -74,10 +85,14 @@ class Combiner:
         """Add a decision's outputs: movements are summed, rows kept."""
         for output in outputs:
             if isinstance(output, Movement):
+                if output.flow not in self._flows:
+                    continue
                 cells, place = self._cells[output.flow], output[1:3]
                 known = cells.get(place)
                 cells[place] = output.amounts if known is None else tuple(map(add, known, output.amounts))
             elif isinstance(output, RevenueAdjustment):
+                if output.flow not in self._names:
+                    continue
                 self._rows.append((REVENUE_ADJUSTMENTS, adjustment_key(output), output))
             else:
                 topic = UNPAID_ORDERS if isinstance(output, UnpaidOrder) else UNMATCHED_PAYMENTS
@@ -95,7 +110,7 @@ class Combiner:
                 where = flow.topic, partition_of(dimensions[0], flow.topic.partitions)
                 added[where].append((flow, Cell(dimensions, minute_ms, amounts)))
         if to_all:
-            for topic in _TARGETS:
+            for topic in self._targets:
                 for partition in range(topic.partitions):
                     _ = added[topic, partition]  # a record without cells: what is told is told to it too
         for (topic, partition), kept in added.items():

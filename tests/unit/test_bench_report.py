@@ -26,7 +26,8 @@ def figures(events_per_s: float, cpu_us: float = 30.0) -> Figures:
 
 def pair(product_per_s: float, limit_per_s: float, *, exact: bool = True) -> Pair:
     per_event = {"order-status": {"records": 0.5, "bytes": 40.0}}
-    return Pair(figures(product_per_s), exact, "EXACT" if exact else "WRONG", figures(limit_per_s, 5.0), 3, 0, per_event)
+    word, main = "EXACT" if exact else "WRONG", figures(2 * product_per_s, 10.0)
+    return Pair(figures(product_per_s), exact, word, figures(limit_per_s, 5.0), 3, 0, per_event, main)
 
 
 def report(*pairs: Pair, restores: tuple[Restore, ...] = ()) -> Report:
@@ -98,10 +99,19 @@ def test_the_report_says_what_it_was_measured_on(tmp_path: Path) -> None:
 
 
 def test_absolute_figures_stand_beside_each_ratio() -> None:
-    product, limit, ratio = pair_lines(1, pair(10, 100))
+    product, main, limit, ratio = pair_lines(1, pair(10, 100))
     assert "product 1: 10 events/s" in product
+    assert "main    1: 20 events/s" in main
     assert "limit   1: 100 events/s" in limit
-    assert "0.100, both wrote 0.50 records and 40 bytes per event" in ratio
+    assert "0.100, both wrote 0.50 records and 40 bytes per event; catalogue / main job 0.500" in ratio
+
+
+def test_the_catalogue_stands_beside_the_main_job_pair_by_pair() -> None:
+    result = report(pair(10, 100), pair(30, 100))
+    assert result.catalogue_ratio == Spread(0.5, 0.5, 0.5)
+    assert result.catalogue_cpu_ratio == Spread(pytest.approx(3), pytest.approx(3), pytest.approx(3))  # type: ignore[arg-type]
+    assert any("0.500 (0.500-0.500) in events/s | 3.00" in line for line in result.lines())
+    assert result.as_json()["main"]["events_per_s"]["high"] == pytest.approx(60)
 
 
 def test_a_process_can_watch_itself_without_a_broker() -> None:
