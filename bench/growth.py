@@ -266,7 +266,7 @@ def measure(bench: Bench, events_count: int, memory_mb: int, seed: int, log_file
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--events", default=3_000_000, show_default=True, type=click.IntRange(min=1_000), help="Of the whole history.")
-@click.option("--memory-mb", default=40, show_default=True, help="Memory budget of the worker.")
+@click.option("--memory-mb", default=28, show_default=True, help="Memory budget of the worker.")
 @click.option("--seed", default=1, show_default=True, help="Of the orders and payments.")
 @click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as JSON.")
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the plot as SVG.")

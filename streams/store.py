@@ -27,6 +27,8 @@ from rocksdict import (
 _STANDS_FOR = b"stands-for"
 ARENA_BLOCK_BYTES = 64 << 10
 """What a table's write buffer grows by. By RocksDB's own megabyte two dozen stores would fill a small budget with nothing."""
+OWN_FILE_BYTES_MAX = 128 << 10
+"""Of RocksDB's log of itself and of its list of files, before it begins another; left alone they grow with every flush."""
 
 Changes = Mapping[str, Mapping[bytes, bytes | None]]
 """Table to key to value; None deletes."""
@@ -133,6 +135,8 @@ def _options(resources: StoreResources) -> Options:
     options.set_write_buffer_manager(resources.write_buffers)
     options.set_arena_block_size(ARENA_BLOCK_BYTES)
     options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(OWN_FILE_BYTES_MAX)
+    options.set_max_manifest_file_size(OWN_FILE_BYTES_MAX)
     options.set_max_background_jobs(2)
     blocks = BlockBasedOptions()
     blocks.set_block_cache(resources.cache)

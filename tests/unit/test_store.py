@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rocksdict import DbClosedError
 
-from streams.store import StandsFor, Store, StoreIdentity, StoreResources
+from streams.store import OWN_FILE_BYTES_MAX, StandsFor, Store, StoreIdentity, StoreResources
 from tests.support.full_disk import full_disk
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,7 @@ def test_a_destroyed_store_is_gone_and_destroying_nothing_is_fine(tmp_path: Path
 DIES = textwrap.dedent("""
     import os, sys
     from pathlib import Path
-    from streams.store import StandsFor, Store, StoreIdentity, StoreResources
+    from streams.store import OWN_FILE_BYTES_MAX, StandsFor, Store, StoreIdentity, StoreResources
 
     folder, epochs, flush_after = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     store = Store(folder, ("first", "second"), StoreResources(1 << 20, 64 << 10))
@@ -122,6 +122,15 @@ DIES = textwrap.dedent("""
             store.flush()
     os._exit(9)
 """)
+
+
+def test_what_rocksdb_says_of_itself_does_not_grow_with_the_history(store: Store) -> None:
+    for offset in range(250):
+        store.apply({"first": {b"%d" % (offset % 50): b"x" * 100}}, stands_for(offset))
+        store.flush()
+    sizes = {path.name: path.stat().st_size for path in store.folder.iterdir() if path.name.startswith(("LOG", "MANIFEST"))}
+    assert any(name.startswith("LOG.old") for name in sizes), "so little was logged that nothing is shown"
+    assert sum(sizes.values()) <= 3 * OWN_FILE_BYTES_MAX + 4_096, sizes
 
 
 @pytest.mark.parametrize(("epochs", "flush_after"), [(3, 0), (30, 20), (20, 20), (400, 0)])
