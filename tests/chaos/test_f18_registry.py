@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
+from connectors.auditor import Auditor
 from connectors.ground_truth import truth_of
 from connectors.judge import read_world, verdict_on
 from connectors.reader import ReadRecord, read_group_offsets, read_topic
@@ -99,6 +100,8 @@ def assert_exact_by_the_registry_s_ids(tally: Deployment, whole: Plan, registry:
     records = {name: [put_back(record) for record in some] for name, some in world.records.items()}
     verdict = verdict_on(replace(world, records=records), truth_of(whole))
     assert verdict.exact, verdict.headline()
+    books = Auditor(tally.cluster, tally.prefix, lambda record: registry.learned(record.value, None)).cut(with_rows=True)
+    assert (books.wrong, len(books.rows)) == ([], PARTITIONS)
 
 
 def test_f18_the_registry_gives_the_ids_and_while_it_is_dead_one_new_id_holds_one_task(
