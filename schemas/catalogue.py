@@ -84,6 +84,8 @@ CATALOGUE: tuple[RegisteredSchema, ...] = (
     _registered(41, events.TaskMarker, 2),
     _registered(42, events.DeadLetterDone, 1),
     _registered(43, events.Deltas, 1),
+    _registered(44, events.VersionStarted, 1),
+    _registered(45, events.CurrentVersion, 1),
 )
 """Ids are never reused and never change: records of years ago carry them. 21 was an internal record before the first release."""
 

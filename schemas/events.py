@@ -224,6 +224,22 @@ class DeadLetterDone(Struct, frozen=True, tag=True):
     went_to: str
 
 
+class VersionStarted(Struct, frozen=True, tag=True):
+    """A version that reads the inputs anew: compared from ``since_ms``, read from ``read_from_ms`` on; 0 is the beginning."""
+
+    version: str
+    since_ms: int = field(name="since")
+    read_from_ms: int = field(name="read_from")
+    started_at_ms: int = field(name="started_at")
+
+
+class CurrentVersion(Struct, frozen=True, tag=True):
+    """Which version readers are to read."""
+
+    version: str
+    switched_at_ms: int = field(name="switched_at")
+
+
 Record: TypeAlias = (
     OrderPlaced
     | OrderCancelled
@@ -245,6 +261,8 @@ Record: TypeAlias = (
     | ControlTotals
     | TaskMarker
     | DeadLetterDone
+    | VersionStarted
+    | CurrentVersion
 )
 
 MEASURES = ("orders_count", "gross_minor", "captured_minor", "refunded_minor", "cancelled_minor")

@@ -1,11 +1,12 @@
 """Every topic, declared once: what it is for, its key, its records, how it is kept.
 
-Names here are without the prefix that a deployment may set; :meth:`Topic.named` adds it.
+Names here are without the prefix that a deployment may set; :meth:`Topic.named` adds it. A version of a deployment (a
+reprocess) reads the same inputs and has all other topics of its own; :meth:`Topic.of` gives them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from schemas import aggregates, events
@@ -20,6 +21,8 @@ MAX_CHANGELOG_BYTES = 4 * 1_048_588
 """One order's state at the limits of ``agents/settlement/decide.py`` is 3.1 MB at most; a third more."""
 MAX_DEAD_LETTER_BYTES = 2 * 1_048_588
 """The largest input and its headers, and what we add: reason, sentence, 8 KiB of stack trace."""
+LIVE = "v1"
+"""The version without a name of its own: what a deployment has been from its beginning."""
 TOMBSTONE_RETENTION_MS = 7 * DAY_MS
 """How long a changelog keeps tombstones; a store left alone for half of it is rebuilt from zero."""
 
@@ -36,7 +39,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. ``retention_ms`` is None for topics that are kept for ever; these, and tables, are compacted."""
+    """One topic. ``retention_ms`` is None for topics that are kept for ever; these, and tables, are compacted.
+
+    ``shared`` topics are the same ones for every version; ``version`` is whose the topic is, empty for the live one.
+    """
 
     name: str
     kind: Kind
@@ -48,10 +54,16 @@ class Topic:
     max_message_bytes: int = MAX_INPUT_BYTES
     dead_letters: str | None = None
     is_table: bool = False
+    shared: bool = False
+    version: str = ""
 
     def named(self, prefix: str) -> str:
-        """Give the topic's name on the cluster."""
-        return prefix + self.name
+        """Give the topic's name on the cluster: ``prod.v2.order-status``."""
+        return f"{prefix}{self.version}.{self.name}" if self.version else prefix + self.name
+
+    def of(self, version: str) -> Topic:
+        """Give the same topic of a version; empty is the live one, as ``v1`` is."""
+        return self if self.shared or version in {"", LIVE} else replace(self, version=version)
 
     @property
     def config(self) -> dict[str, str]:
@@ -80,10 +92,12 @@ def _windows(name: str, meaning: str, dimensions: str, row: type[events.Record],
 ORDERS = Topic(
     "orders", Kind.INPUT, "what happens to orders", "order_id",
     (events.OrderPlaced, events.OrderCancelled), retention_ms=30 * DAY_MS, dead_letters="orders.dlq",
+    shared=True,
 )  # fmt: skip
 PAYMENTS = Topic(
     "payments", Kind.INPUT, "what happens to the money of orders", "order_id",
     (events.PaymentCaptured, events.PaymentFailed, events.PaymentRefunded), retention_ms=30 * DAY_MS, dead_letters="payments.dlq",
+    shared=True,
 )  # fmt: skip
 ORDER_STATUS = Topic("order-status", Kind.OUTPUT, "where each order stands", "order_id", (events.OrderStatus,))
 REVENUE_BY_MERCHANT_1M = _windows(
@@ -170,6 +184,10 @@ DEAD_LETTERS_DONE = Topic(
     "dead-letters-done", Kind.INTERNAL, "what operators did about dead letters", "topic/partition@offset of the letter",
     (events.DeadLetterDone,), retention_ms=365 * DAY_MS,
 )  # fmt: skip
+VERSIONS = Topic(
+    "versions", Kind.INTERNAL, "which versions there are, and which one readers are to read", "the version, or current",
+    (events.VersionStarted, events.CurrentVersion), shared=True,
+)  # fmt: skip
 
 TOPICS: tuple[Topic, ...] = (
     ORDERS,
@@ -196,6 +214,7 @@ TOPICS: tuple[Topic, ...] = (
     ORDERS_DLQ,
     PAYMENTS_DLQ,
     DEAD_LETTERS_DONE,
+    VERSIONS,
 )
 BY_NAME = {topic.name: topic for topic in TOPICS}
 INPUTS = tuple(topic for topic in TOPICS if topic.kind is Kind.INPUT)

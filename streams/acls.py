@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from connectors.reader import READER_GROUP
-from schemas.topics import BY_NAME, DEAD_LETTERS_DONE, TOPICS, Kind, Topic
+from schemas.topics import BY_NAME, DEAD_LETTERS_DONE, TOPICS, VERSIONS, Kind, Topic
 from streams.settings import Settings
 from streams.topology import TOPOLOGY, Topology
 
@@ -51,16 +51,31 @@ def rights_of(role: Role, settings: Settings, topology: Topology = TOPOLOGY) -> 
     if role is Role.READER:
         outputs = (topic for topic in TOPICS if topic.kind is Kind.OUTPUT)
         # The client of a reader asks who coordinates its group, though it never joins one.
-        return [*_on(settings, outputs, "Read"), Right("group", READER_GROUP, "Describe")]
+        return [*_on(settings, [*outputs, VERSIONS], "Read"), Right("group", READER_GROUP, "Describe")]
     # Whoever sends dead letters back writes inputs and the note that it was done, in one transaction.
-    written = (topic for topic in TOPICS if topic.kind is Kind.INPUT or topic is DEAD_LETTERS_DONE)
+    written = (topic for topic in TOPICS if topic.kind is Kind.INPUT or topic in {DEAD_LETTERS_DONE, VERSIONS})
     return [
         *_on(settings, TOPICS, "Create", "Describe", "DescribeConfigs", "AlterConfigs", "Read"),
         *_on(settings, written, "Write"),
         Right("group", READER_GROUP, "Describe"),
         Right("group", settings.group_id, "Describe"),
         Right("transactional-id", settings.inbox_transactional_id, "Write"),
+        Right("transactional-id", settings.versions_transactional_id, "Write"),
+        *_reprocess(settings),
     ]
+
+
+def _reprocess(settings: Settings) -> list[Right]:
+    """Give what starting and dropping a version needs besides: its first offsets and markers, and that it can go."""
+    if not settings.has_version:
+        return []
+    own = [topic for topic in TOPICS if not topic.shared]
+    changelogs = [stage.changelog for stage in TOPOLOGY]
+    group = settings.group_id
+    return [
+        *_on(settings, own, "Delete"), *_on(settings, changelogs, "Write"),
+        Right("group", group, "Read"), Right("group", group, "Delete"),
+    ]  # fmt: skip
 
 
 def _worker(settings: Settings, topology: Topology) -> list[Right]:
@@ -79,7 +94,8 @@ def _worker(settings: Settings, topology: Topology) -> list[Right]:
 def _on(settings: Settings, topics: Iterable[Topic], *operations: str) -> list[Right]:
     order = {topic.name: place for place, topic in enumerate(TOPICS)}
     sorted_topics = sorted(topics, key=lambda topic: order.get(topic.name, len(order)))
-    return [Right("topic", topic.named(settings.prefix), operation) for topic in sorted_topics for operation in operations]
+    names = [topic.of(settings.version).named(settings.prefix) for topic in sorted_topics]
+    return [Right("topic", name, operation) for name in names for operation in operations]
 
 
 def commands(rights: Iterable[Right], principal: str) -> list[str]:

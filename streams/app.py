@@ -23,7 +23,7 @@ from streams.settings import Settings
 from streams.tables import EngineTable
 from streams.takeover_facts import say_takeover
 from streams.task_pages import add_task_pages
-from streams.topology import TOPOLOGY, Topology
+from streams.topology import TOPOLOGY, Topology, topology_of
 from streams.transport import BatchSchema
 
 
@@ -131,6 +131,7 @@ async def _batches(stream: Any) -> AsyncIterator[EngineBatch]:
 
 def create_app(settings: Settings, topology: Topology = TOPOLOGY) -> TallyApp:
     """Give the worker's Faust app, not started."""
+    topology = topology_of(settings.version, topology)
     engine = Engine(settings, topology, KillPoint.from_environment())
     app = TallyApp(
         settings.group_id,

@@ -219,6 +219,7 @@ class EngineBatch:
 
     def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
         """Write a record in this epoch's transaction."""
+        topic = topic.of(self.stage.version)
         data = encode(value, self._records.wire.prefixes.get(topic.name, PREFIXES))
         self._effects.write(topic, topic.named(self._records.prefix), key, data, -1 if partition is None else partition)
 
@@ -244,7 +245,7 @@ class EngineBatch:
             at_ms=self._now_ms(),
             original=list_headers(message),
         )
-        dlq = BY_NAME[topic.dead_letters]
+        dlq = BY_NAME[topic.dead_letters].of(self.stage.version)
         self._effects.bury(self.tasks[partition], dlq, dlq.named(self._records.prefix), message, headers)
         self._effects.count(self.tasks[partition], "dead", 1)
         self._effects.count(self.tasks[partition], f"dead|{cause.reason}", 1)

@@ -44,12 +44,13 @@ def rows(
 ) -> Iterator[Output]:
     """Give the records of one epoch: of each task whose totals it changes. ``counters`` are those after the epoch."""
     for records in stages.values():
-        if CONTROL_TOTALS in records.stage.writes:
-            prefixes = records.wire.prefixes.get(CONTROL_TOTALS.name, PREFIXES)
+        topic = CONTROL_TOTALS.of(records.stage.version)
+        if topic in records.stage.writes:
+            prefixes = records.wire.prefixes.get(topic.name, PREFIXES)
             for task in records.tasks.values():
                 if any(amount and _is_total(name) for name, amount in added.get(task, {}).items()):
                     row = control_totals(task.name, task.epoch + 1, counters[task])
-                    yield Output(CONTROL_TOTALS.named(records.prefix), task.name.encode(), encode(row, prefixes))
+                    yield Output(topic.named(records.prefix), task.name.encode(), encode(row, prefixes))
 
 
 def _is_total(counter: str) -> bool:

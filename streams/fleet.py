@@ -25,7 +25,7 @@ from streams import marker
 from streams.errors import ClusterError
 from streams.settings import Settings
 from streams.task_names import tasks_in
-from streams.topology import TOPOLOGY, Topology
+from streams.topology import TOPOLOGY, Topology, topology_of
 
 PAGE_TIMEOUT_S = 2.0
 """A page answers within milliseconds, unless its worker is frozen or decides a large epoch just now."""
@@ -197,7 +197,7 @@ def _described(admin: AdminClient, settings: Settings) -> Any:
     """
     try:
         admin.list_topics(timeout=CLUSTER_TIMEOUT_S)
-        committed_offsets(settings, [(TOPOLOGY[0].changelog.named(settings.prefix), 0)])
+        committed_offsets(settings, [(topology_of(settings.version)[0].changelog.named(settings.prefix), 0)])
         return admin.describe_consumer_groups([settings.group_id], request_timeout=GROUP_TIMEOUT_S)[settings.group_id].result()
     except KafkaException as refused:
         error: KafkaError = refused.args[0]

@@ -269,7 +269,9 @@ class Ownership:
         for stage in self.topology:
             together = {topic.named(self._prefix): topic.partitions for topic in (*stage.reads, stage.changelog)}
             dead_letters = [topic.dead_letters for topic in stage.reads if topic.dead_letters]
-            others = [topic.named(self._prefix) for topic in (*stage.writes, *(BY_NAME[name] for name in dead_letters))]
+            others = [
+                topic.named(self._prefix) for topic in (*stage.writes, *(BY_NAME[n].of(stage.version) for n in dead_letters))
+            ]
             counts = self._group.partition_counts([*together, *others], self._waiting)
             self.partition_counts |= counts
             missing = [name for name in [*together, *others] if name not in counts]

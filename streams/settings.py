@@ -9,7 +9,6 @@ import difflib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from connectors.cluster import Cluster
 from streams.budget import MEMORY_MB_MAX, MEMORY_MB_MIN, Budget
 from streams.errors import NoCluster, SettingsError
 from streams.judgement import WINDOW_RECORDS
+from streams.name_settings import NameSettings
 from streams.rule_settings import RuleSettings
 
 KILL_VARIABLES = ("TALLY_KILL_AT", "TALLY_KILL_AFTER_EPOCHS", "TALLY_KILL_WHEN")
@@ -39,7 +39,7 @@ VARIABLES = {
 """Settings whose variables have a name of their own; ``TALLY_<NAME>`` is understood too."""
 
 
-class Settings(RuleSettings):
+class Settings(NameSettings, RuleSettings):
     """One frozen set of settings. Units stand last in the names."""
 
     model_config = SettingsConfigDict(env_prefix="TALLY_", frozen=True, populate_by_name=True)
@@ -64,13 +64,6 @@ class Settings(RuleSettings):
         description="schema ids come from this registry (https://user:password@host logs in); without it from schemas/",
     )
     home: Path = Field(default=Path(".tally"), description="folder of the local broker, the stores and what the last demo left")
-    prefix: str = Field(
-        default="", pattern=r"^[A-Za-z0-9._-]*$", description="put before every topic, group and transactional id"
-    )
-    app_id: str = Field(
-        default="tally", pattern=r"^[A-Za-z0-9._-]+$", description="consumer group, and part of transactional ids"
-    )
-    worker_id: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._-]+$", description="names this worker")
     web_host: str = Field(
         default="127.0.0.1",
         pattern=r"^[A-Za-z0-9._:-]*$",
@@ -201,20 +194,10 @@ class Settings(RuleSettings):
         return self.live_timeout_ms / 2 / 1_000
 
     @property
-    def group_id(self) -> str:
-        """Consumer group of all workers of this deployment."""
-        return f"{self.prefix}{self.app_id}"
-
-    @property
     def status_port(self) -> int:
         """Port of the status page: as set, or by the worker's id, so that w1 and w2 share a host."""
         digits = self.worker_id[len(self.worker_id.rstrip("0123456789")) :]
         return self.web_port or 6066 + int(digits or 0) % 1_000
-
-    @property
-    def transactional_id(self) -> str:
-        """Transactional id of this worker; a second worker with the same id fences the first."""
-        return f"{self.group_id}-{self.worker_id}"
 
     @property
     def client_id(self) -> str:
@@ -224,14 +207,15 @@ class Settings(RuleSettings):
         return f"{self.transactional_id}#{'' if anywhere else bracketed}:{self.status_port}"
 
     @property
-    def inbox_transactional_id(self) -> str:
-        """Transactional id of whoever acts on the dead letters; no worker's, because no worker's id may have a slash."""
-        return f"{self.group_id}/inbox"
-
-    @property
     def state_folder(self) -> Path:
         """Folder of this worker's stores."""
-        return self.home / "state" / f"{self.prefix}{self.worker_id}"
+        live = self.home / "state" / f"{self.prefix}{self.worker_id}"
+        return self.version_folder / self.worker_id if self.has_version else live
+
+    @property
+    def version_folder(self) -> Path:
+        """Folder of the stores that a version other than the live one has on this machine."""
+        return self.home / "versions" / self.own_prefix.rstrip(".")
 
     @property
     def context_file(self) -> Path:

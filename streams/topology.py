@@ -17,7 +17,7 @@ worker's epoch is inside one Kafka transaction, together with the changelogs and
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agents.customers import agent as customers
@@ -41,6 +41,11 @@ class Stage:
     changelog: Topic
     writes: tuple[Topic, ...]
     declare: Callable[[Runtime], None]
+
+    @property
+    def version(self) -> str:
+        """Whose stage it is; empty for the live one."""
+        return self.changelog.version
 
 
 Topology = tuple[Stage, ...]
@@ -74,3 +79,18 @@ TOPOLOGY: Topology = (
         declare=customers.declare,
     ),
 )  # fmt: skip
+
+
+def topology_of(version: str, topology: Topology = TOPOLOGY) -> Topology:
+    """Give the topology of a version: it reads the same inputs, all other topics are its own."""
+    if version in {"", topics.LIVE}:
+        return topology
+    return tuple(
+        replace(
+            stage,
+            reads=tuple(topic.of(version) for topic in stage.reads),
+            changelog=stage.changelog.of(version),
+            writes=tuple(topic.of(version) for topic in stage.writes),
+        )
+        for stage in topology
+    )

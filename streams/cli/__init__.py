@@ -17,7 +17,7 @@ from streams.errors import TallyError
 
 COMMANDS = {
     "broker": ("streams.cli.broker", "The local Kafka: up, down, status."),
-    "topics": ("streams.cli.topics", "The declared topics: apply, list, acls."),
+    "topics": ("streams.cli.topics", "The declared topics: apply, list, current, acls."),
     "worker": ("streams.cli.worker", "Process orders and payments."),
     "status": ("streams.cli.status", "Workers, tasks, how far behind, and what is in the way."),
     "audit": ("streams.cli.audit", "Prove that the books balance: where all money and all records are."),
@@ -26,6 +26,7 @@ COMMANDS = {
     "send": ("streams.cli.send", "Send the events of a JSON file."),
     "tail": ("streams.cli.tail", "Show a topic's committed records, decoded."),
     "tasks": ("streams.cli.tasks", "Tasks: pause one, resume a paused one."),
+    "reprocess": ("streams.cli.reprocess", "A version beside the live one: start, compare, switch, drop."),
     "dlq": ("streams.cli.dlq", "Dead letters: list, show, mend, replay, park."),
     "schemas": ("streams.cli.schemas", "The Avro schemas: check."),
     "config": ("streams.cli.config", "Show every setting, its unit and its origin."),

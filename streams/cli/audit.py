@@ -93,8 +93,8 @@ def auditor_of(settings: Settings) -> Auditor:
     """Give the auditor of a deployment, which reads with the ids of its schema registry, if it has one."""
     registry = connect(settings)
     if registry is None:
-        return Auditor(settings.cluster, settings.prefix)
-    return Auditor(settings.cluster, settings.prefix, lambda record: registry.learned(record.value, None))
+        return Auditor(settings.cluster, settings.own_prefix)
+    return Auditor(settings.cluster, settings.own_prefix, lambda record: registry.learned(record.value, None))
 
 
 def look(auditor: Auditor, *, with_rows: bool) -> Cut:

@@ -15,7 +15,7 @@ from schemas.events import DeadLetterDone, Event
 from schemas.topics import INPUTS
 from schemas.wire import FIXED
 from streams.cli.moments import moment_ms
-from streams.cli.shared import cluster_answers
+from streams.cli.shared import cluster_answers, refuse_version
 from streams.cli.tail import find_topic
 from streams.errors import RefusedError
 from streams.inbox.desk import Desk, read_done
@@ -65,6 +65,7 @@ class Inbox:
 
     def __init__(self, prefix: str | None, bootstrap_servers: str | None) -> None:
         self.settings: Settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
+        refuse_version(self.settings, "acts on the dead letters of the live version; what it sends back, every version reads")
         self.registry = connect(self.settings)
         with cluster_answers():
             counts = list_topics(self.settings.cluster)

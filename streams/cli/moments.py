@@ -23,3 +23,13 @@ def moment_ms(_: click.Context | None, __: click.Parameter | None, value: str | 
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is no time; write 2026-11-23T17:00:00Z, or 90m or 2d for so long ago") from error
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def duration_ms(_: click.Context | None, __: click.Parameter | None, value: str | None) -> int | None:
+    """Read a duration, such as ``90m`` or ``7d``."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})([smhd])", value)
+    if not found:
+        raise click.BadParameter(f"{value!r} is no duration; write 90m, or 7d")
+    return int(found[1]) * _UNITS_MS[found[2]]

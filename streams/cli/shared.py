@@ -11,7 +11,8 @@ from rich.console import Console
 
 from connectors.reader import ReadError
 from connectors.sources.publish import PublishError
-from streams.errors import ClusterError
+from streams.errors import ClusterError, RefusedError
+from streams.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +28,19 @@ def cluster_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+version_option = click.option("--as", "version", help="Version of the outputs, such as v2; without it TALLY_VERSION, or v1.")
+
+
+def refuse_version(settings: Settings, does: str) -> None:
+    """Refuse a version to a command that knows the live one only; ``does`` says what it does.
+
+    Raises:
+        RefusedError: there is one.
+    """
+    if settings.has_version:
+        raise RefusedError(f"this {does} (TALLY_VERSION is {settings.version})")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.admin import admin_client, partition_counts
-from streams.cli.shared import cluster_options, table_console
+from streams.cli.shared import cluster_options, table_console, version_option
 from streams.cli.tail import time_text
 from streams.errors import ClusterError, MissingTopic
 from streams.fleet import committed_offsets, find_workers
@@ -26,7 +26,7 @@ from streams.overview import SILENT, Overview, TaskRow, as_plain, overview, with
 from streams.printable import printable
 from streams.settings import Settings, load_cluster_settings
 from streams.task_names import tasks_text
-from streams.topology import TOPOLOGY
+from streams.topology import topology_of
 
 WATCH_S = 2.0
 """Between two looks."""
@@ -39,9 +39,10 @@ class Looker:
         self._settings = settings
         self._admin = admin_client(settings)
         self._lag_reader = LagReader(settings.cluster, settings.group_id)
+        self._topology = topology_of(settings.version)
         self._inputs = [
             (topic.named(settings.prefix), partition)
-            for stage in TOPOLOGY
+            for stage in self._topology
             for topic in stage.reads
             for partition in range(topic.partitions)
         ]
@@ -67,19 +68,20 @@ class Looker:
         workers = find_workers(self._admin, settings)
         try:
             lags = self._lag_reader.read(committed_offsets(settings, self._inputs))
-            silent = without_page(TOPOLOGY, settings.prefix, workers)
+            silent = without_page(self._topology, settings.prefix, workers)
             markers = newest_markers(settings.cluster, settings.group_id, silent)
         except KafkaException as refused:
             raise ClusterError(f"the cluster did not tell how far the tasks are: {refused.args[0].str()}") from refused
         now_ms = time.time_ns() // 1_000_000
-        return overview(TOPOLOGY, settings.prefix, settings.group_id, workers, lags, markers, now_ms)
+        return overview(self._topology, settings.prefix, settings.group_id, workers, lags, markers, now_ms)
 
 
 @click.command(name="status")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; names end with their units.")
 @click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
+@version_option
 @cluster_options
-def command(*, as_json: bool, watch: bool, prefix: str | None, bootstrap_servers: str | None) -> None:
+def command(*, as_json: bool, watch: bool, version: str | None, prefix: str | None, bootstrap_servers: str | None) -> None:
     """Show workers and tasks, how far behind they are, and what is in the way.
 
     Workers are found through the cluster and asked on their status pages; what a page does not tell comes from the cluster, so
@@ -93,9 +95,10 @@ def command(*, as_json: bool, watch: bool, prefix: str | None, bootstrap_servers
     Examples:
       tally status
       tally status --watch
+      tally status --as v2
       tally status --json | jq '.tasks[] | select(.state != "running")'
     """  # noqa: D301 - \b is click's word for "keep these lines"
-    settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
+    settings = load_cluster_settings(version=version, prefix=prefix, bootstrap_servers=bootstrap_servers)
     console = table_console()
     problems: list[str] = []
     try:

@@ -25,6 +25,7 @@ from streams.errors import MissingTopic
 from streams.printable import printable
 from streams.registry import Registry, connect
 from streams.settings import Settings, load_cluster_settings
+from streams.versions import ONLY_LIVE, Versions, read_by, read_versions
 
 HEX_BYTES_MAX = 48
 """Of a value that cannot be decoded; enough to see header and first fields."""
@@ -39,6 +40,7 @@ Examples:
   tally tail order-status --from -15m             what came in the last quarter of an hour
   tally tail order-status --uncommitted           also what open and aborted transactions wrote
   tally tail revenue-changelog --key '!marker'    what each epoch stood for
+  TALLY_VERSION=v2 tally tail order-status        of this version, not of the current one (`tally reprocess`)
 """
 
 
@@ -78,7 +80,9 @@ def command(
     """Show the committed records of TOPIC: a declared name (such as order-status) or a full one."""
     settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
     with suppress(KeyboardInterrupt), cluster_answers():
-        name, declared = find_topic(topic, settings, list_topics(settings.cluster))
+        name, declared = find_topic(
+            topic, settings, list_topics(settings.cluster), read_versions(settings.cluster, settings.prefix)
+        )
         records = _records(settings, name, begin, committed_only=not uncommitted)
         if key is not None:
             records = (record for record in records if record.key == key.encode())
@@ -115,14 +119,15 @@ def _wire(registry: Registry | None, record: ReadRecord, declared: Topic | None)
     return registry.learned(record.value, dict(record.headers).get(ID_HEADER))
 
 
-def find_topic(asked: str, settings: Settings, there: Iterable[str]) -> tuple[str, Topic | None]:
-    """Give a topic's full name and its declaration, if it has one.
+def find_topic(asked: str, settings: Settings, there: Iterable[str], versions: Versions = ONLY_LIVE) -> tuple[str, Topic | None]:
+    """Give a topic's full name and its declaration, if it has one; of an output that of the version that readers are to read.
 
     Raises:
         MissingTopic: a sentence with near matches, or with what to run.
     """
     names = set(there)
     declared = BY_NAME.get(asked)
+    declared = declared and read_by(declared, settings.version, versions)
     if declared is not None and declared.named(settings.prefix) in names:
         return declared.named(settings.prefix), declared
     if asked in names:

@@ -15,7 +15,7 @@ from streams.printable import printable
 from streams.settings import Settings, load_cluster_settings
 from streams.task_names import tasks_in
 from streams.task_pages import BECAUSE_CHARS_MAX, PROBE_RECORDS_MAX
-from streams.topology import TOPOLOGY
+from streams.topology import TOPOLOGY, topology_of
 
 EXAMPLES = """
 \b
@@ -75,7 +75,7 @@ def _ask(settings: Settings, task: str, what: str, document: dict[str, Any], *, 
     if task not in (known.name for known in tasks_in(TOPOLOGY)):
         raise click.BadParameter(f"{task!r} is no task; they are called {_examples()}", param_hint="TASK")
     workers = find_workers(admin_client(settings), settings)
-    owner = owner_of(task, workers, settings.prefix)
+    owner = owner_of(task, workers, settings.prefix, topology_of(settings.version))
     if owner is None:
         known = f"the workers are {', '.join(worker.member.worker for worker in workers)}" if workers else "no worker runs"
         raise AnswerError(f"nobody owns {task} just now, and {known}: start one, or ask again when its tasks have moved")

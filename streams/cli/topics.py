@@ -1,4 +1,4 @@
-"""``tally topics``: make the declared topics, look at them, and say who needs which rights on them."""
+"""``tally topics``: make the declared topics, look at them, and say which one to read and who needs which rights on them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import sys
 import click
 from rich.table import Table
 
+from connectors.reader import list_topics as list_names
 from schemas.topics import TOPICS
 from streams.acls import Role, commands, rights_of
 from streams.admin import admin_client, alter_topics, apply_topics, find_topics, list_topics
-from streams.cli.shared import table_console
-from streams.settings import load_settings
+from streams.cli.shared import cluster_answers, cluster_options, refuse_version, table_console
+from streams.cli.tail import find_topic
+from streams.settings import load_cluster_settings, load_settings
 from streams.topic_plan import Durability, plan_topics, warnings
+from streams.versions import read_versions
 
 prefix_option = click.option("--prefix", help="put before every topic's name; without it TALLY_PREFIX, or the last demo's")
 
@@ -46,6 +49,7 @@ def apply(prefix: str | None, replication_factor: int | None, min_isr: int | Non
       tally topics apply --alter
     """  # noqa: D301 - as above
     settings = load_settings(prefix=prefix)
+    refuse_version(settings, "makes the topics of the live version; `tally reprocess start` makes those of others")
     admin = admin_client(settings)
     found, brokers = find_topics(admin, TOPICS, settings.prefix)
     made = Durability.on(brokers, replication_factor, min_isr)
@@ -86,10 +90,27 @@ def list_command(prefix: str | None) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("kept")
     table.add_column("meaning")
-    for row in list_topics(admin_client(settings), TOPICS, settings.prefix):
+    own = [topic.of(settings.version) for topic in TOPICS]
+    for row in list_topics(admin_client(settings), own, settings.prefix):
         numbers = ("-" if number is None else f"{number:,}" for number in (row.partitions, row.records))
         table.add_row(row.name, row.kind, *numbers, row.policy, row.meaning)
     table_console().print(table)
+
+
+@command.command(short_help="Print the name of the topic to read.")
+@click.argument("topic")
+@cluster_options
+def current(topic: str, prefix: str | None, bootstrap_servers: str | None) -> None:
+    """Print the full name of TOPIC, of the version that readers are to read (see `tally reprocess switch`).
+
+    \b
+    Example:
+      kafka-console-consumer.sh --isolation-level read_committed --topic "$(tally topics current order-status)" ...
+    """  # noqa: D301 - as above
+    settings = load_cluster_settings(prefix=prefix, bootstrap_servers=bootstrap_servers)
+    with cluster_answers():
+        there, versions = list_names(settings.cluster), read_versions(settings.cluster, settings.prefix)
+    click.echo(find_topic(topic, settings, there, versions)[0])
 
 
 @command.command(short_help="Print the commands that give a role its rights.")

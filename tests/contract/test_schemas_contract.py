@@ -28,6 +28,7 @@ from schemas.catalogue import AVRO_FOLDER, BY_ID, CATALOGUE, NEWEST, RegisteredS
 from schemas.codec import decode, encode
 from schemas.events import (
     Cell,
+    CurrentVersion,
     DeadLetterDone,
     Deltas,
     FlowDeltas,
@@ -45,6 +46,7 @@ from schemas.events import (
     Source,
     TaskMarker,
     UnmatchedPayment,
+    VersionStarted,
 )
 from streams.judgement import FRESH
 from streams.marker import judgement_of
@@ -105,6 +107,8 @@ SAMPLES: tuple[Record, ...] = (
     UnmatchedPayment("e-6", "PaymentRefunded", "o-1", T, "p-1", 101, "EUR", "refund_exceeds_capture"),
     TaskMarker(2, 88, "w2", (InputPosition("t.orders", 7, 100, 130),), {"consumed": 30}, b"\x01\xff", "by hand", 9, 7, 2),
     DeadLetterDone("orders.dlq/7@123", "0123456789abcdef", "replayed", T, "ada", "", "orders/7@4711"),
+    VersionStarted("v2", T, T - 7, T + 9),
+    CurrentVersion("v2", T),
 )
 
 

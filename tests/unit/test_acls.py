@@ -22,7 +22,8 @@ def names(role: Role, operation: str, resource: str = "topic") -> set[str]:
 
 def test_a_worker_reads_what_its_stages_read_and_keep_and_writes_all_but_the_inputs() -> None:
     kinds = {topic.named("p."): topic.kind for topic in TOPICS}
-    read = {name for name, kind in kinds.items() if kind in {"input", "internal", "changelog"}} - {"p.dead-letters-done"}
+    read = {name for name, kind in kinds.items() if kind in {"input", "internal", "changelog"}}
+    read -= {"p.dead-letters-done", "p.versions"}
     assert names(Role.WORKER, "Read") == read
     written = {topic.named("p.") for stage in TOPOLOGY for topic in (*stage.writes, stage.changelog)}
     assert names(Role.WORKER, "Write") == written | {"p.orders.dlq", "p.payments.dlq"}
@@ -36,9 +37,9 @@ def test_a_worker_reads_what_its_stages_read_and_keep_and_writes_all_but_the_inp
 def test_the_others_have_what_their_names_say() -> None:
     inputs, outputs = ({topic.named("p.") for topic in TOPICS if topic.kind is kind} for kind in (Kind.INPUT, Kind.OUTPUT))
     assert (names(Role.PRODUCER, "Write"), len(rights_of(Role.PRODUCER, SETTINGS))) == (inputs, len(inputs))
-    assert (names(Role.READER, "Read"), names(Role.READER, "Write")) == (outputs, set())
-    assert names(Role.OPERATOR, "Write") == inputs | {"p.dead-letters-done"}
-    assert names(Role.OPERATOR, "Write", "transactional-id") == {SETTINGS.inbox_transactional_id}
+    assert (names(Role.READER, "Read"), names(Role.READER, "Write")) == (outputs | {"p.versions"}, set())
+    assert names(Role.OPERATOR, "Write") == inputs | {"p.dead-letters-done", "p.versions"}
+    assert names(Role.OPERATOR, "Write", "transactional-id") == {"p.shop/inbox", "p.shop/versions"}
     assert names(Role.OPERATOR, "Create") == {topic.named("p.") for topic in TOPICS}
 
 
@@ -81,3 +82,15 @@ def test_a_worker_says_in_one_sentence_what_is_missing_and_how_to_allow_it() -> 
         "the cluster does not allow this worker: Read on topic orders; Write on transactional id tally-*. "
         "`tally topics acls --role worker` prints the commands that allow it"
     )
+
+
+def test_a_version_needs_rights_on_its_own_topics_and_on_the_same_inputs() -> None:
+    settings = Settings(prefix="p.", app_id="shop", version="v2")
+    rights = set(rights_of(Role.WORKER, settings))
+    assert {right.name for right in rights if right.resource == "topic" and not right.name.startswith("p.v2.")} == {
+        "p.orders", "p.payments",
+    }  # fmt: skip
+    assert Right("transactional-id", "p.v2.shop-", "Write", prefixed=True) in rights
+    operator = {right for right in rights_of(Role.OPERATOR, settings) if right.operation == "Delete"}
+    assert Right("group", "p.v2.shop", "Delete") in operator
+    assert all(right.name.startswith("p.v2.") for right in operator)

@@ -9,8 +9,19 @@ import pytest
 from agents.settlement.decide import MAX_EVENTS_PER_ORDER, MAX_ID_CHARACTERS
 from schemas.events import TaskMarker
 from schemas.keys import row_key
-from schemas.topics import BY_NAME, DEAD_LETTERS_DONE, MARKER_KEY, MAX_INPUT_BYTES, PARTITIONS, TOPICS, Kind, Topic
-from streams.topology import TOPOLOGY
+from schemas.topics import (
+    BY_NAME,
+    DEAD_LETTERS_DONE,
+    INPUTS,
+    MARKER_KEY,
+    MAX_INPUT_BYTES,
+    PARTITIONS,
+    TOPICS,
+    VERSIONS,
+    Kind,
+    Topic,
+)  # fmt: skip
+from streams.topology import TOPOLOGY, topology_of
 
 
 def by_name(topic: Topic) -> str:
@@ -68,7 +79,22 @@ def test_every_changelog_takes_the_largest_state_of_an_order() -> None:
 def test_every_topic_is_an_edge_of_the_topology() -> None:
     used = {topic.name for stage in TOPOLOGY for topic in (*stage.reads, *stage.writes, stage.changelog)}
     used |= {topic.dead_letters for stage in TOPOLOGY for topic in stage.reads if topic.dead_letters}
-    assert used | {DEAD_LETTERS_DONE.name} == set(BY_NAME), "only the inbox's own topic is no stage's"
+    assert used | {DEAD_LETTERS_DONE.name, VERSIONS.name} == set(BY_NAME), "only operators' own topics are no stage's"
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=by_name)
+def test_a_version_shares_the_inputs_and_what_is_said_of_versions_and_all_else_is_its_own(topic: Topic) -> None:
+    shared = topic in {*INPUTS, VERSIONS}
+    assert topic.of("v2").named("p.") == (f"p.{topic.name}" if shared else f"p.v2.{topic.name}")
+    assert topic.of("") == topic.of("v1") == topic
+
+
+def test_the_topology_of_a_version_reads_the_same_inputs_and_meets_the_live_one_nowhere_else() -> None:
+    own, live = ({topic.named("p.") for stage in each for topic in (*stage.reads, *stage.writes, stage.changelog)}
+                 for each in (topology_of("v2"), TOPOLOGY))  # fmt: skip
+    assert own & live == {topic.named("p.") for topic in INPUTS}
+    assert len(own) == len(live)
+    assert topology_of("v1") is TOPOLOGY
 
 
 def test_what_was_done_about_a_dead_letter_is_known_for_longer_than_the_letter_is_kept() -> None:
