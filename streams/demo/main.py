@@ -25,7 +25,7 @@ from connectors.judge import Terms, judge
 from connectors.reader import ReadError
 from connectors.sources.generator import Plan, plan
 from connectors.sources.publish import PublishError
-from schemas.topics import TOPICS
+from schemas.topics import DAY_MS, TOPICS
 from streams.admin import admin_client, apply_topics, delete_topics
 from streams.context import update_context
 from streams.demo.result import NotRunError, Result
@@ -92,8 +92,11 @@ def _run(options: DemoOptions, console: Console, result: Result) -> None:
         run = Run(settings, options.workers, kill=options.kill, console=console, result=result)
         with run:
             with _phase(result, "plan"):
-                made, truth = _plan(options, result)
+                made, truth = _plan(options, result, settings)
             run.carry(made.sent, options.events_per_s, orders=options.orders)
+            with _phase(result, "windows"):
+                codes = run.close_windows()
+            result.remarks += [f"{worker} ended with {said_by(code)} after the events" for worker, code in codes.items() if code]
             with _phase(result, "stop"):
                 codes = run.stop()
             result.remarks += [f"{worker} ended with {said_by(code)} at the end" for worker, code in codes.items() if code]
@@ -175,13 +178,20 @@ def _topics(settings: Settings, console: Console, *, is_local: bool) -> None:
     console.print(f"topics: {len(changes)} made under the prefix {settings.prefix}")
 
 
-def _plan(options: DemoOptions, result: Result) -> tuple[Plan, Truth]:
-    """Make the orders, up to this minute, and the right answer."""
-    # Whole minutes: the same seed then gives the same number of rows whenever it is run.
-    result.start_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS
+def _plan(options: DemoOptions, result: Result, settings: Settings) -> tuple[Plan, Truth]:
+    """Make the orders, up to the last minute of a day that is over, and the right answer."""
+    result.start_ms = last_minute_ms(time.time_ns() // 1_000_000, settings.grace_ms)
     made = plan(options.orders, options.seed, result.start_ms)
     result.events_count = len(made.sent)
     return made, truth_of(made)
+
+
+def last_minute_ms(now_ms: int, grace_ms: int) -> int:
+    """Give the last minute of the newest day of which every window can be final now; an hour of ``alerts`` reaches beyond it.
+
+    Always the same minute of a day: the same seed then gives the same number of rows whenever it is run.
+    """
+    return (now_ms - grace_ms - 61 * MINUTE_MS) // DAY_MS * DAY_MS - MINUTE_MS
 
 
 def _tally() -> str:

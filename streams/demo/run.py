@@ -23,7 +23,7 @@ from streams.demo.result import NotRunError, Result
 from streams.demo.send import Sender
 from streams.demo.state import RunState, TopicPartition
 from streams.demo.view import Screen, draw, line, screen_of
-from streams.demo.watch import LagSeen, OffsetsSeen, StatusSeen, Watch, deltas_behind
+from streams.demo.watch import LagSeen, OffsetsSeen, Seen, StatusSeen, Watch, WindowsSeen, deltas_behind
 from streams.demo.workers import Fleet, Running, logs_folder, said_by
 from streams.settings import Settings
 from streams.task_names import tasks_in
@@ -62,6 +62,7 @@ class Run:
         self._signalled: set[int] = set()
         self._notes: list[str] = []
         self._phase = "starting"
+        self._night = False
         self._began_s = time.monotonic()
         self._live: Live | None = None
         self._shown_s = 0.0
@@ -107,6 +108,31 @@ class Run:
                 break
             self._turn()
         self._note_speed(sending_s)
+
+    def close_windows(self) -> dict[str, int]:
+        """Start the workers anew as for a quiet night, and return when every window is final or time is up.
+
+        Gives the exit codes of the workers of the day.
+
+        Raises:
+            NotRunError: `q` was pressed, or no worker is left.
+        """
+        self._phase, self._night = "closing", True
+        self._show(at_once=True)
+        codes = self._fleet.stop()
+        for member in self._state.alive():
+            self._state.forget(member.pid)
+        for worker in self._fleet.workers:
+            self._start(worker)
+        self._watch.ask_windows()
+        self._note("all is processed; the workers start anew, for a night without events: windows become final")
+        end_s = time.monotonic() + END_S
+        while not self._state.all_final:
+            if time.monotonic() > end_s:
+                self._result.remarks.append(f"judged after {END_S:.0f} s of night, before every window was final")
+                break
+            self._turn()
+        return codes
 
     def stop(self) -> dict[str, int]:
         """End the workers in order, and give their exit codes."""
@@ -164,23 +190,29 @@ class Run:
 
     def _follow_seen(self) -> None:
         for seen in self._watch.take():
-            if isinstance(seen, StatusSeen):
-                self._state.see_status(seen.pid, seen.sample, seen.at_s)
-            elif isinstance(seen, OffsetsSeen):
-                self._state.see_offsets(seen.committed, self._inputs, seen.at_s)
-                for kill in self._result.kills:
-                    kill.see_offsets(seen.committed, seen.at_s)
-            elif isinstance(seen, LagSeen):
-                for kill in self._result.kills:
-                    if kill.pid == seen.pid:
-                        kill.see_lag(seen.committed, seen.lag)
-            else:
-                raise seen.error
+            self._see(seen)
         for kill in self._result.kills:
             if kill.settled and kill.pid in self._state.members:
                 self._state.forget(kill.pid)
                 after = "had no lag" if kill.takeover_s is None else f"answered after {kill.takeover_s:.1f} s"
                 self._note(f"the tasks of {kill.worker} (pid {kill.pid}) {after}")
+
+    def _see(self, seen: Seen) -> None:
+        kills = self._result.kills
+        match seen:
+            case StatusSeen():
+                self._state.see_status(seen.pid, seen.sample, seen.at_s)
+            case OffsetsSeen():
+                self._state.see_offsets(seen.committed, self._inputs, seen.at_s)
+                for kill in kills:
+                    kill.see_offsets(seen.committed, seen.at_s)
+            case LagSeen():
+                for kill in [kill for kill in kills if kill.pid == seen.pid]:
+                    kill.see_lag(seen.committed, seen.lag)
+            case WindowsSeen():
+                self._state.see_windows(seen.open_count, seen.final_count)
+            case _:
+                raise seen.error
 
     def _follow_plan(self) -> None:
         """Let the burst begin when the kill that it is for is possible; kill from outside when it is overdue, with lag."""
@@ -200,7 +232,8 @@ class Run:
 
     def _start(self, worker: str) -> None:
         restarted = any(kill.worker == worker for kill in self._result.kills)
-        running = self._fleet.start(worker, armed=worker == self._victim and not self._kill_happened)
+        armed = worker == self._victim and not self._kill_happened and not self._night
+        running = self._fleet.start(worker, armed=armed, night=self._night)
         self._state.started(worker, running.pid, time.monotonic(), restarted=restarted)
 
     def _note_kill(self, running: Running) -> None:
@@ -267,6 +300,7 @@ class Run:
             sent=self._sender.sent_count,
             total=self._sender.total_count,
             prefix=self._settings.prefix,
+            grace_ms=self._settings.grace_ms,
             notes=self._notes,
             keys=self._keys.here and self._phase not in {"stopping", "judging"},
         )

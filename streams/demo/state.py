@@ -103,6 +103,8 @@ class RunState:
         self.committed: dict[TopicPartition, int] = {}
         self.rate = Rate()
         self.peak_per_s = 0.0
+        self.open_count: int | None = None
+        self.final_count = 0
         self._newest: dict[str, TaskSample] = {}
 
     def started(self, worker: str, pid: int, at_s: float, *, restarted: bool) -> None:
@@ -156,6 +158,27 @@ class RunState:
         """Tell whether the second stage has yet to book what the first has sent it, by the tasks' own accounts."""
         booked, windowed = _account(self.counters("settlement"), "booked"), _account(self.counters("revenue"), "windowed")
         return booked != windowed
+
+    def see_windows(self, open_count: int, final_count: int) -> None:
+        """Note how many windows are open, and how many are final."""
+        self.open_count, self.final_count = open_count, final_count
+
+    @property
+    def all_final(self) -> bool:
+        """Whether the windows were looked at, and none is open."""
+        return self.open_count == 0 and self.final_count > 0
+
+    @property
+    def watermark_ms(self) -> int:
+        """How far every task of windows is in event time; 0 while one has not heard of all its sources."""
+        windows = [task for name, task in self._newest.items() if not name.startswith("settlement/")]
+        return min((task.counters.get("watermark_ms", 0) for task in windows), default=0)
+
+    @property
+    def newest_ms(self) -> int:
+        """The newest event time that was accepted; 0 before there is one."""
+        clocks = [task.counters for name, task in self._newest.items() if name.startswith("settlement/")]
+        return max((at_ms for clock in clocks for name, at_ms in clock.items() if name.startswith("newest_ms|")), default=0)
 
     def tasks_running(self) -> set[str]:
         """Give the tasks that some live worker processes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -17,9 +18,9 @@ from streams.demo.kill import Kill
 from streams.demo.state import RunState
 from streams.task_names import tasks_text
 
-FIXED_LINES = 12
-"""Lines that are always there: title, bar, numbers, the heads of two tables, outcomes, empty lines between, the foot."""
-MONEY_ROWS_MIN = 2
+FIXED_LINES = 13
+"""Lines that are always there: title, bar, numbers, time, the heads of two tables, outcomes, empty lines between, the foot."""
+MONEY_ROWS_MIN = 1
 """Currencies that are shown on the smallest screen."""
 NOTES_MAX = 3
 """What happened last; the workers' logs have the rest."""
@@ -60,6 +61,7 @@ class Screen:
     sent: int
     consumed: int
     per_s: float
+    time: str
     workers: tuple[WorkerRow, ...]
     applied: int
     duplicates: int
@@ -119,6 +121,7 @@ def screen_of(
     sent: int,
     total: int,
     prefix: str,
+    grace_ms: int,
     notes: list[str],
     keys: bool,
 ) -> Screen:
@@ -133,6 +136,7 @@ def screen_of(
         sent=sent,
         consumed=state.consumed((ORDERS.named(prefix), PAYMENTS.named(prefix))),
         per_s=state.rate.per_s,
+        time=time_text(state, grace_ms),
         workers=worker_rows(state, kills, now_s),
         applied=settlement["applied"],
         duplicates=settlement["duplicates"],
@@ -144,11 +148,28 @@ def screen_of(
     )
 
 
+def time_text(state: RunState, grace_ms: int) -> str:
+    """Say how far the windows are in event time, which minutes are final by that, and what is open when it was looked at."""
+    watermark_ms, behind_ms = state.watermark_ms, state.newest_ms - state.watermark_ms
+    if not watermark_ms:
+        return "no watermark yet"
+    if behind_ms > 0:  # a minute is final a grace after its end
+        final = f"minutes final up to {_clock(watermark_ms - grace_ms)[:-3]}"
+        text = f"watermark {_clock(watermark_ms)}, {behind_ms / 1000:,.0f} s behind the newest event; {final}"
+    else:
+        text = f"watermark {_clock(watermark_ms)}, past the newest event"
+    return text if state.open_count is None else f"{state.open_count:,} windows open, {state.final_count:,} final; {text}"
+
+
+def _clock(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%H:%M:%S}"
+
+
 def line(screen: Screen) -> str:
     """Give the screen as one plain line, for a log."""
     workers = ", ".join(f"{row.worker} {row.state}" for row in screen.workers)
     numbers = f"{screen.consumed:,} of {screen.total:,} events, {screen.per_s:,.0f}/s, lag {screen.lag:,}"
-    return f"{screen.elapsed_s:5.1f} s  {screen.phase}: {numbers}; {workers}"
+    return f"{screen.elapsed_s:5.1f} s  {screen.phase}: {numbers}; {screen.time}; {workers}"
 
 
 def draw(screen: Screen, width: int, height: int) -> RenderableType:
@@ -158,7 +179,13 @@ def draw(screen: Screen, width: int, height: int) -> RenderableType:
         [Text()] if height >= lines + MONEY_ROWS_MIN else []
     )  # with many workers the empty lines go first
     money_room = max(MONEY_ROWS_MIN, height - lines)
-    parts: list[RenderableType] = [_title(screen, width), _bar(screen, width), _numbers(screen), *space]
+    parts: list[RenderableType] = [
+        _title(screen, width),
+        _bar(screen, width),
+        _numbers(screen),
+        _cut(screen.time, width, "cyan"),
+        *space,
+    ]
     parts += [_workers(screen), *space, _outcomes(screen, width), *space, _money(screen, width, money_room)]
     if screen.notes:
         parts += [*space, *(_cut(note, width, "yellow") for note in screen.notes)]

@@ -1,4 +1,4 @@
-"""Looks at a running demo from two threads: the workers' status pages, and the group's committed offsets."""
+"""Looks at a running demo from threads: the workers' status pages, the group's committed offsets, the windows at the end."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from urllib.request import urlopen
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from connectors.cluster import Cluster
+from connectors.open_windows import OpenWindows
 from connectors.reader import end_offsets, read_topic
 from schemas.topics import CUSTOMER_DELTAS, ORDERS, PAYMENTS, REVENUE_DELTAS
 from streams.demo.state import TopicPartition as TopicAndPartition
@@ -26,6 +27,8 @@ from streams.topology import TOPOLOGY
 
 PAGES_EVERY_S = 0.25
 """Between two looks at the workers' pages: about as often as the view is drawn."""
+WINDOWS_EVERY_S = 0.5
+"""Between two looks at the topics of windows, once they are to become final."""
 OFFSETS_EVERY_S = 0.2
 """Between two questions for committed offsets: as often as the view is drawn."""
 PAGE_TIMEOUT_S = 1.0
@@ -61,17 +64,24 @@ class LagSeen(NamedTuple):
     lag: dict[TopicAndPartition, int]
 
 
+class WindowsSeen(NamedTuple):
+    """Asked for: how many windows that have a row are open, and how many are final."""
+
+    open_count: int
+    final_count: int
+
+
 class WatchFailed(NamedTuple):
     """Looking is not possible any more."""
 
     error: Exception
 
 
-Seen = StatusSeen | OffsetsSeen | LagSeen | WatchFailed
+Seen = StatusSeen | OffsetsSeen | LagSeen | WindowsSeen | WatchFailed
 
 
 class Watch:
-    """Both threads; :meth:`take` gives what they saw. A context manager.
+    """The threads; :meth:`take` gives what they saw. A context manager.
 
     ``pages`` gives pid and port of every worker that runs now.
     """
@@ -83,9 +93,10 @@ class Watch:
         self._seen: queue.SimpleQueue[Seen] = queue.SimpleQueue()
         self._asked: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._stop = threading.Event()
+        self._windows_asked = threading.Event()
         self._threads = [
             threading.Thread(target=self._guarded, args=(look,), name=look.__name__, daemon=True)
-            for look in (self._look_at_pages, self._look_at_offsets)
+            for look in (self._look_at_pages, self._look_at_offsets, self._look_at_windows)
         ]
 
     def __enter__(self) -> Self:
@@ -110,6 +121,10 @@ class Watch:
     def ask_lag(self, pid: int) -> None:
         """Have the lag of this moment looked at; it comes as :class:`LagSeen`."""
         self._asked.put(pid)
+
+    def ask_windows(self) -> None:
+        """Have the windows looked at from now on; they come as :class:`WindowsSeen`."""
+        self._windows_asked.set()
 
     def _guarded(self, look: Callable[[], None]) -> None:
         try:
@@ -138,6 +153,13 @@ class Watch:
                         f"the cluster at {self._settings.bootstrap_servers} has not told the group's offsets for "
                         f"{CLUSTER_SILENT_S_MAX:.0f} s: {error.args[0].str()}"
                     ) from error
+
+    def _look_at_windows(self) -> None:
+        windows = OpenWindows(self._settings.cluster, self._settings.prefix)
+        while not self._stop.wait(WINDOWS_EVERY_S):
+            if self._windows_asked.is_set():
+                windows.read_on()
+                self._seen.put(WindowsSeen(len(windows.provisional), len(windows.finals)))
 
     def _lag(self, pid: int) -> LagSeen:
         cluster, prefix = self._settings.cluster, self._settings.prefix

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,10 @@ STOP_TIMEOUT_S = 20.0
 """A worker promises 10 s; on a busy machine it may take longer, and says so by its exit code."""
 GIVE_UP_TIMEOUT_S = 5.0
 """The same when the demo itself has failed and nobody waits for the workers' last epoch."""
+DAY = {"TALLY_IDLE_AFTER_MS": "600000"}
+"""While there are events to come: what comes after a quiet night is late, and a demo on a slow machine has pauses."""
+NIGHT = {"TALLY_IDLE_AFTER_MS": "1000", "TALLY_IDLE_TICK_MS": "1000", "TALLY_IDLE_DELAY_MS": "1000"}
+"""Afterwards: what takes minutes in a real night takes seconds."""
 COMMAND = (sys.executable, "-c", "from streams.cli import main; main()", "worker")
 """``tally worker`` with this interpreter, wherever the script of that name is."""
 
@@ -61,13 +65,17 @@ class Fleet:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._end_all(GIVE_UP_TIMEOUT_S)
 
-    def start(self, worker: str, *, armed: bool = False) -> Running:
-        """Start a worker; ``armed`` lets it die inside an epoch once the file ``kill_when`` is there."""
+    def start(self, worker: str, *, armed: bool = False, night: bool = False) -> Running:
+        """Start a worker; ``armed`` lets it die in an epoch once the file ``kill_when`` is there, ``night`` lets time go on."""
         port = free_port(taken={each.web_port for each in self.running.values()})
         command = [*COMMAND, "--id", worker, "--web-port", str(port)]
         with self.log(worker).open("ab") as log, interrupts_later():
             process = subprocess.Popen(  # noqa: S603
-                command, env=self._environment(armed=armed), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                env=self._environment(armed=armed) | (NIGHT if night else DAY),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
             self.running[worker] = Running(worker, process, port)
         return self.running[worker]
@@ -111,7 +119,7 @@ class Fleet:
                 codes[worker] = running.process.wait()
         return codes
 
-    def _environment(self, *, armed: bool) -> Mapping[str, str]:
+    def _environment(self, *, armed: bool) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_KILL_")}
         env |= {
             "KAFKA_BOOTSTRAP_SERVERS": self._settings.bootstrap_servers,
