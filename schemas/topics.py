@@ -133,7 +133,10 @@ CUSTOMERS_1D = _windows(
     aggregates.CustomerRevenue, days=800,
 )  # fmt: skip
 ALERTS = _windows(
-    "alerts", "customers who order more than is usual within an hour, looked at every ten minutes", "customer_id|currency",
+    "alerts",
+    "customers who order more than is usual within an hour; hours begin every ten minutes, so what lies within 50 minutes "
+    "is always seen together, and what spreads over 50 to 60 may not be",
+    "customer_id|currency",
     aggregates.CustomerAlert, days=90,
 )  # fmt: skip
 REVENUE_ADJUSTMENTS = Topic(
