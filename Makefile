@@ -69,8 +69,9 @@ format: setup ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-docs: setup ## make docs/metrics.md from the list of metrics
+docs: setup ## make docs/metrics.md from the list of metrics, docs/topics.md from the catalogue of topics
 	$(BIN)/python -m streams.metrics > docs/metrics.md
+	$(BIN)/python -m streams.topics_page > docs/topics.md
 
 clean: ## remove .venv and the caches (.tally, the local broker's data, stays: `tally broker down` first)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

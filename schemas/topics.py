@@ -42,6 +42,9 @@ class Topic:
     """One topic. ``retention_ms`` is None for topics that are kept for ever; these, and tables, are compacted.
 
     ``shared`` topics are the same ones for every version; ``version`` is whose the topic is, empty for the live one.
+
+    What readers must know beside the fields' own docs: ``rows`` says which rows may repeat and when one is final, ``dimensions``
+    are the fields that totals can be grouped by, and ``units`` has those of the measures whose names end with none.
     """
 
     name: str
@@ -56,6 +59,9 @@ class Topic:
     is_table: bool = False
     shared: bool = False
     version: str = ""
+    rows: str = ""
+    dimensions: tuple[str, ...] = ()
+    units: tuple[tuple[str, str], ...] = ()
 
     def named(self, prefix: str) -> str:
         """Give the topic's name on the cluster: ``prod.v2.order-status``."""
@@ -83,23 +89,44 @@ class Topic:
         return config
 
 
+_EVENT_ROWS = (
+    "As producers sent them: the same event may stand here several times, and counts once, by its event_id; some are rejected. "
+    "So add up outputs, never these."
+)
+_WINDOW_ROWS = (
+    "The last row per key is the window; earlier ones are its history, and compaction takes them away: never add up rows of one "
+    "key. Rows are `provisional`, each with a greater `revision`, until exactly one is `final`: when the watermark has passed "
+    "`window_end` by the grace. Nothing follows it; what comes later is on `revenue-adjustments`."
+)
+_EACH_ROW_COUNTS = "Each row is final, is written once and counts; a key may have several."
+
+
 def _windows(name: str, meaning: str, dimensions: str, row: type[events.Record], days: int) -> Topic:
     """Give a topic of windows: the last record per key is the table, and rows are kept for so many days."""
-    key = f"{dimensions}|window_start; partition by {dimensions.split('|', maxsplit=1)[0]}"
-    return Topic(name, Kind.OUTPUT, meaning, key, (row,), retention_ms=days * DAY_MS, is_table=True)
+    by = tuple(dimensions.split("|"))
+    key = f"{dimensions}|window_start; partition by {by[0]}"
+    return Topic(
+        name, Kind.OUTPUT, meaning, key, (row,), retention_ms=days * DAY_MS, is_table=True, rows=_WINDOW_ROWS, dimensions=by
+    )
 
 
 ORDERS = Topic(
     "orders", Kind.INPUT, "what happens to orders", "order_id",
     (events.OrderPlaced, events.OrderCancelled), retention_ms=30 * DAY_MS, dead_letters="orders.dlq",
-    shared=True,
+    shared=True, rows=_EVENT_ROWS,
 )  # fmt: skip
 PAYMENTS = Topic(
     "payments", Kind.INPUT, "what happens to the money of orders", "order_id",
     (events.PaymentCaptured, events.PaymentFailed, events.PaymentRefunded), retention_ms=30 * DAY_MS, dead_letters="payments.dlq",
-    shared=True,
+    shared=True, rows=_EVENT_ROWS,
 )  # fmt: skip
-ORDER_STATUS = Topic("order-status", Kind.OUTPUT, "where each order stands", "order_id", (events.OrderStatus,))
+ORDER_STATUS = Topic(
+    "order-status", Kind.OUTPUT, "where each order stands", "order_id", (events.OrderStatus,),
+    rows="The last row per order is its state; earlier ones are its history, and compaction takes them away. `revision` counts "
+    "the events that were booked; a row may come again unchanged, with the same one, when an event of its order waits. No row is "
+    "final: a refund may come months later.",
+    dimensions=("order_id", "merchant_id", "customer_id", "currency", "status", "captures.payment_id", "captures.method"),
+)  # fmt: skip
 REVENUE_BY_MERCHANT_1M = _windows(
     "revenue-by-merchant-1m", "totals per merchant, currency and minute", "merchant_id|currency",
     events.MerchantRevenue, days=90,
@@ -142,18 +169,32 @@ ALERTS = _windows(
 REVENUE_ADJUSTMENTS = Topic(
     "revenue-adjustments", Kind.OUTPUT, "money that moved too late for its windows, and is in none", "dimensions and minute",
     (aggregates.RevenueAdjustment,), retention_ms=3_660 * DAY_MS,
+    rows=f"{_EACH_ROW_COUNTS} Add the amounts of a flow, its dimensions and minute to the final row of every window that has the "
+    "minute in it. Where they cannot be added (ranks, quantiles, rates), they say what the row lacks.",
+    dimensions=("flow", "dimensions"), units=(("amounts", "by measure: minor units, or a count"),),
 )  # fmt: skip
 UNPAID_ORDERS = Topic(
     "unpaid-orders", Kind.OUTPUT, "orders of which nothing was paid in time", "order_id",
     (aggregates.UnpaidOrder,), retention_ms=365 * DAY_MS,
+    rows="One row per order at most, final when it comes. A payment that comes later does not take it back: see `order-status`.",
+    dimensions=("order_id", "merchant_id", "customer_id", "currency"),
 )  # fmt: skip
 UNMATCHED_PAYMENTS = Topic(
     "unmatched-payments", Kind.OUTPUT, "accepted payment events that could not be booked", "order_id",
     (events.UnmatchedPayment,), retention_ms=365 * DAY_MS,
+    rows=f"{_EACH_ROW_COUNTS} One per event; sent again under a new event_id, it is another event.",
+    dimensions=("order_id", "payment_id", "currency", "event_type", "reason"),
 )  # fmt: skip
 CONTROL_TOTALS = Topic(
     "control-totals", Kind.OUTPUT, "what each task has counted: all money and all records, and where they are", "task",
     (aggregates.ControlTotals,),
+    rows="The last row per task is what it has counted since its first record; earlier ones are its history. None is final. Add "
+    "up the last rows of all tasks.",
+    dimensions=("task", "accounts.currency", "accounts.measure"),
+    units=(
+        *((name, "records") for name in ("consumed", "applied", "duplicates", "dead", "dead_by_reason")),
+        *((f"accounts.{name}", "minor units, or a count") for name in aggregates.AccountTotals.__struct_fields__[2:]),
+    ),
 )  # fmt: skip
 REVENUE_DELTAS = Topic(
     "revenue-deltas", Kind.INTERNAL, "what settlement adds to the windows of merchants, and how far it is in event time",

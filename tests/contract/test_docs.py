@@ -94,7 +94,7 @@ def table(*heads: str) -> list[list[str]]:
 def commands() -> list[str]:
     """Give every tally command of the documents: lines of sh blocks, spans of prose, in a container, and the demo's last line."""
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    for name in DOCUMENTS:
+    for name in (*DOCUMENTS, "docs/topics.md"):
         lines += spans((ROOT / name).read_text(encoding="utf-8"))
     lines += re.findall(r"next: \.venv/bin/(tally .*)", README)
     lines += re.findall(r"docker/compose.yaml run --rm (tally .*)", README)
