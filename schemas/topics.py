@@ -72,11 +72,16 @@ class Topic:
         return self if self.shared or version in {"", LIVE} else replace(self, version=version)
 
     @property
+    def is_compacted(self) -> bool:
+        """Tell whether the broker keeps the last record of each key, and may drop those before it."""
+        return self.retention_ms is None or self.is_table
+
+    @property
     def config(self) -> dict[str, str]:
         """Topic configuration for the broker; every value explicit."""
         config = {"max.message.bytes": str(self.max_message_bytes)}
         policies = []
-        if self.retention_ms is None or self.is_table:
+        if self.is_compacted:
             policies.append("compact")
             config["delete.retention.ms"] = str(TOMBSTONE_RETENTION_MS)
         if self.retention_ms is not None:

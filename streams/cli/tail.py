@@ -87,7 +87,7 @@ def command(
         if key is not None:
             records = (record for record in records if record.key == key.encode())
         registry = connect(settings)
-        newest = declared is not None and declared.retention_ms is None and begin != "latest"
+        newest = declared is not None and declared.is_compacted and begin != "latest"
         found = False
         for record in limited(records, limit, newest=newest):
             found, wire = True, _wire(registry, record, declared)

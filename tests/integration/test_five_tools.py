@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Producer
 
+from connectors.reader import read_topic
 from schemas.catalogue import NEWEST
 from schemas.codec import PREFIXES, encode
 from schemas.topics import ALERTS, CONTROL_TOTALS, ORDER_STATUS, REVENUE_BY_MERCHANT_1H, TOPICS, Kind, Topic
@@ -98,3 +99,7 @@ def test_the_line_of_each_topic_shows_its_committed_rows(
         assert len(shown) == min(5, len(sample_rows()[topic]))
         assert all(each["value"]["type"] in {value.__name__ for value in topic.values} for each in shown)
         assert "never true" not in {each["key"] for each in shown}
+        if topic.is_compacted:
+            records = sorted(read_topic(broker.cluster, topic.named(topics)), key=lambda each: (each.timestamp_ms, each.offset))
+            newest = [each.timestamp_ms for each in records[-5:]]
+            assert [each["timestamp_ms"] for each in shown] == newest, "of a table the newest rows are shown"
