@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -56,9 +56,9 @@ def hear(sources: Sources | None, deltas: Deltas, sources_count: int, limits: Li
     return Decision(before.hearing(deltas.sources), tuple(outputs))
 
 
-def _reached_ms(heard: Iterable[Heard | None]) -> int:
+def _reached_ms(heard: Sequence[Heard | None]) -> int:
     """The least of all that are not idle: who is idle holds nobody back. While all are, the least of all, which ticks move."""
     known = [source for source in heard if source is not None]
-    if len(known) < len(tuple(heard)):
+    if len(known) < len(heard):
         return 0
     return min([source.watermark_ms for source in known if not source.idle] or [source.watermark_ms for source in known])
