@@ -162,7 +162,7 @@ def _tail() -> str:
 
 def _named(given: Settings, result: Result, servers: str, prefix: str) -> Settings:
     result.prefix, result.bootstrap_servers = prefix, servers
-    return given.model_copy(update={"bootstrap_servers": servers, "prefix": prefix})
+    return given.model_copy(update={"bootstrap_servers": servers, "prefix": prefix, "version": ""})
 
 
 def _topics(settings: Settings, console: Console, *, is_local: bool) -> None:

@@ -126,6 +126,7 @@ class Fleet:
             "SCHEMA_REGISTRY_URL": "",  # the demo sends and judges by the catalogue
             "TALLY_HOME": str(self._settings.home.resolve()),
             "TALLY_PREFIX": self._settings.prefix,
+            "TALLY_VERSION": "",
             "TALLY_LOG_FORMAT": "text",  # people read the logs of a demo
         }
         if armed:

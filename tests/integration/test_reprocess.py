@@ -38,6 +38,8 @@ def test_the_same_rule_gives_equal_rows_and_another_one_those_that_it_changes(
         wait_for("v2 has begun", lambda: first.epochs_count() > 0)
         first.kill()
         worker = tally.start("w101", {"TALLY_VERSION": "v2"})
+        run(tally, "reprocess", "start", "--as", "v3", "--from", "earliest")
+        tally.start("w102", {"TALLY_VERSION": "v3", **RULE})
         wait_until_final(settings, "v2")
         seen = json.loads(run(tally, "reprocess", "compare", "--as", "v2", "--json"))
         assert seen["equal"] is True
@@ -45,8 +47,6 @@ def test_the_same_rule_gives_equal_rows_and_another_one_those_that_it_changes(
         assert all(equal for topic, equal in counts.items() if topic != "revenue-adjustments"), counts
         assert "EQUAL" in run(tally, "reprocess", "compare", "--as", "v2")
 
-        run(tally, "reprocess", "start", "--as", "v3", "--from", "earliest")
-        tally.start("w102", {"TALLY_VERSION": "v3", **RULE})
         wait_until_final(settings, "v3")
         seen = json.loads(run(tally, "reprocess", "compare", "--as", "v3", "--json", code=1))
         changed = {topic["topic"]: topic for topic in seen["topics"] if topic["rows"]}
