@@ -72,7 +72,6 @@ class GroupConsumer:
         )
         self._polled = Polled()
         self._owned: set[marker.TopicPartition] = set()
-        self._left: dict[marker.TopicPartition, int] = {}
         self.metadata: Any = None
         self.member_id = ""
 
@@ -89,7 +88,6 @@ class GroupConsumer:
         for message in messages:
             if message.error() is None:
                 polled.messages.append(message)
-                self._left.pop((message.topic() or "", message.partition() or 0), None)
             else:
                 self._note_error(message, polled)
         return polled
@@ -120,18 +118,10 @@ class GroupConsumer:
 
     def _leave(self, message: Message) -> None:
         """Have a record read again that came although its partition was paused: nobody took it."""
-        topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
-        self._consumer.seek(TopicPartition(topic, partition, offset))
-        self._left[topic, partition] = offset + 1
+        self._consumer.seek(TopicPartition(message.topic() or "", message.partition() or 0, message.offset() or 0))
 
     def positions(self, partitions: Iterable[marker.TopicPartition]) -> dict[marker.TopicPartition, int]:
-        """Give where reading goes on, for owned partitions of which something was read.
-
-        A seek does not move the client's position, the next record does: until then it is behind records that were read and left.
-        """
-        return {where: at for where, at in self._positions(partitions).items() if at != self._left.get(where)}
-
-    def _positions(self, partitions: Iterable[marker.TopicPartition]) -> dict[marker.TopicPartition, int]:
+        """Give where reading goes on, for owned partitions of which something was read since they were started."""
         asked = [TopicPartition(*where) for where in partitions if where in self._owned]
         return {(p.topic, p.partition): p.offset for p in self._consumer.position(asked) if p.offset >= 0}
 
@@ -143,7 +133,6 @@ class GroupConsumer:
 
     def start(self, offsets: Mapping[marker.TopicPartition, int]) -> bool:
         """Read these partitions from these offsets on; False: the client is not ready for it yet, ask again."""
-        self._left.update(self._positions(offsets))
         try:
             for (topic, partition), offset in offsets.items():
                 self._consumer.seek(TopicPartition(topic, partition, offset))

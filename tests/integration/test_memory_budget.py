@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 
 from connectors.ground_truth import truth_of
+from connectors.reader import end_offsets
 from connectors.sources.generator import plan
 from connectors.sources.large import with_large_orders
 from connectors.sources.publish import publish
@@ -27,6 +28,8 @@ def test_i5_rss_stays_within_the_budget_and_150_mb_with_a_backlog_of_four_times_
     whole = with_large_orders(small, orders=500, order_bytes=480_000)
     assert sum(len(record.value or b"") for record in whole.sent) > 3.5 * BUDGET_MB * (1 << 20)
     publish(whole, broker.cluster, topics)
+    there = sum(sum(end_offsets(broker.cluster, f"{topics}{name}").values()) for name in ("orders", "payments"))
+    assert there == len(whole.sent), "what is missing below was lost before a worker began"
     with Deployment(tmp_path, broker.cluster, topics, memory_mb=BUDGET_MB) as deployment:
         worker = deployment.start("w1")
         process, highest = psutil.Process(worker.process.pid), 0
