@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Message
 
+from connectors.reader import ReadRecord
 from schemas.catalogue import NEWEST
 from schemas.topics import Topic
-from schemas.wire import SchemaId, UnreadableSchema, Wire, WriterSchema, framing, prefix_of
+from schemas.wire import FIXED, ID_HEADER, SchemaId, UnreadableSchema, Wire, WriterSchema, framing, prefix_of
 from streams.messages import id_header
 from streams.settings import Settings
 
@@ -100,6 +101,11 @@ class Registry:
         self._readers[schema_id] = found
         if isinstance(schema_id, int):
             self._settled.add(prefix_of(schema_id))
+
+
+def wire_of(registry: Registry | None, record: ReadRecord) -> Wire:
+    """Give what the schema id of a record means; a registry, where there is one, may be asked."""
+    return FIXED if registry is None else registry.learned(record.value, dict(record.headers).get(ID_HEADER))
 
 
 def connect(settings: Settings) -> Registry | None:

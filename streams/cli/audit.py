@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import click
@@ -23,7 +24,7 @@ from streams.cli.shared import cluster_options, table_console
 from streams.cli.tail import time_text
 from streams.errors import NotAudited, RegistryAwayError
 from streams.printable import printable
-from streams.registry import connect
+from streams.registry import connect, wire_of
 from streams.settings import Settings, load_cluster_settings
 
 EVERY_S = 5.0
@@ -91,10 +92,7 @@ def command(
 
 def auditor_of(settings: Settings) -> Auditor:
     """Give the auditor of a deployment, which reads with the ids of its schema registry, if it has one."""
-    registry = connect(settings)
-    if registry is None:
-        return Auditor(settings.cluster, settings.own_prefix)
-    return Auditor(settings.cluster, settings.own_prefix, lambda record: registry.learned(record.value, None))
+    return Auditor(settings.cluster, settings.own_prefix, partial(wire_of, connect(settings)))
 
 
 def look(auditor: Auditor, *, with_rows: bool) -> Cut:

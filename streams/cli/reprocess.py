@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import click
 from rich.table import Table
 
 from connectors.compare_versions import Difference, TopicCompared
-from connectors.reader import ReadRecord
 from schemas.codec import Undecodable
 from schemas.topics import LIVE
-from schemas.wire import FIXED, ID_HEADER, Wire
 from streams import reprocess
 from streams.cli.moments import duration_ms, moment_ms
 from streams.cli.shared import cluster_answers, cluster_options, table_console
 from streams.cli.tail import time_text
 from streams.errors import ClusterError
 from streams.printable import printable
-from streams.registry import connect
+from streams.registry import connect, wire_of
 from streams.settings import Settings, load_cluster_settings
 from streams.versions import read_versions
 
@@ -122,7 +121,7 @@ def compare(
         started = [versions.started[name] for name in behind if name in versions.started]
         since_ms = max((each.since_ms for each in started), default=0)
         try:
-            topics = list(reprocess.compare(live, settings, since_ms, _wire_of(settings)))
+            topics = list(reprocess.compare(live, settings, since_ms, partial(wire_of, connect(settings))))
         except Undecodable as error:
             raise ClusterError(f"a row cannot be read, is this tally too old? {error}") from error
     names = live.version, settings.version
@@ -189,15 +188,6 @@ def drop(version: str, prefix: str | None, bootstrap_servers: str | None, *, dry
 
 def _settings(version: str, prefix: str | None, bootstrap_servers: str | None) -> Settings:
     return load_cluster_settings(version=version, prefix=prefix, bootstrap_servers=bootstrap_servers)
-
-
-def _wire_of(settings: Settings) -> Any:
-    registry = connect(settings)
-
-    def wire_of(record: ReadRecord) -> Wire:
-        return FIXED if registry is None else registry.learned(record.value, dict(record.headers).get(ID_HEADER))
-
-    return wire_of
 
 
 def show(topics: list[TopicCompared], names: tuple[str, str], behind: dict[str, int], since_ms: int, limit: int) -> None:

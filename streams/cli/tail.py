@@ -23,7 +23,7 @@ from streams.cli.moments import moment_ms
 from streams.cli.shared import cluster_answers, cluster_options
 from streams.errors import MissingTopic
 from streams.printable import printable
-from streams.registry import Registry, connect
+from streams.registry import Registry, connect, wire_of
 from streams.settings import Settings, load_cluster_settings
 from streams.versions import ONLY_LIVE, Versions, read_by, read_versions
 
@@ -114,9 +114,7 @@ def _records(settings: Settings, name: str, begin: str | int, *, committed_only:
 
 def _wire(registry: Registry | None, record: ReadRecord, declared: Topic | None) -> Wire:
     """Give what the record's schema id means; changelogs have the catalogue's ids everywhere."""
-    if registry is None or (declared is not None and declared.kind is Kind.CHANGELOG):
-        return FIXED
-    return registry.learned(record.value, dict(record.headers).get(ID_HEADER))
+    return FIXED if declared is not None and declared.kind is Kind.CHANGELOG else wire_of(registry, record)
 
 
 def find_topic(asked: str, settings: Settings, there: Iterable[str], versions: Versions = ONLY_LIVE) -> tuple[str, Topic | None]:

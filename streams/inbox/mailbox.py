@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from connectors.cluster import Cluster
 from connectors.reader import ReadRecord, read_record, read_topic
 from schemas.topics import BY_NAME, TOPICS, Kind
-from schemas.wire import FIXED, ID_HEADER, Wire
+from schemas.wire import FIXED
 from streams.errors import RefusedError
 from streams.inbox.letters import Address, DeadLetter, letter_of, made_whole
-from streams.registry import Registry
+from streams.registry import Registry, wire_of
 
 
 class Mailbox:
@@ -65,14 +65,10 @@ class Mailbox:
         found = None
         if topic is not None and partition is not None and offset is not None:
             found = self._record(topic, partition, offset)
-        return made_whole(letter, found, FIXED if found is None else self._wire(found))
+        return made_whole(letter, found, FIXED if found is None else wire_of(self._registry, found))
 
     def _letter(self, record: ReadRecord) -> DeadLetter:
-        return letter_of(record, self._prefix, self._wire(record))
-
-    def _wire(self, record: ReadRecord) -> Wire:
-        """Give what the record's schema id means; with a registry it may be asked."""
-        return FIXED if self._registry is None else self._registry.learned(record.value, dict(record.headers).get(ID_HEADER))
+        return letter_of(record, self._prefix, wire_of(self._registry, record))
 
     def _record(self, topic: str, partition: int, offset: int) -> ReadRecord | None:
         if partition >= self._there.get(topic, 0):
