@@ -20,18 +20,16 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
 
 from bench.figures import Watch
 from bench.history import Sums, history, slices
-from bench.main_job import Bench
+from bench.main_job import Bench, failures_said
 from bench.open_state import OpenState
 from bench.plot import Line, Panel, svg
-from bench.product import STALL_S, ProductError, Worker, running_worker
+from bench.product import STALL_S, Worker, running_worker
 from bench.report import machine, versions
 from connectors.auditor import Auditor
-from connectors.reader import ReadError
 from connectors.sources.draft import SPAN_MS
-from connectors.sources.publish import Publisher, PublishError
+from connectors.sources.publish import Publisher
 from schemas.topics import TOPICS
 from streams.admin import admin_client, apply_topics
-from streams.errors import TallyError
 from streams.local_broker import LocalBroker
 from streams.settings import Settings
 
@@ -284,15 +282,12 @@ def main(events: int, memory_mb: int, seed: int, report_file: Path | None, plot_
     Exit codes: 0 memory grew by less than 5 % over the last two thirds, 1 it grew, or the cache
     is more than a tenth of the state (too few events), or a sum was wrong, or the run failed, 3 Kafka cannot run on this machine.
     """  # noqa: D301 - \b is click's word for "keep these lines"
-    try:
-        with tempfile.TemporaryDirectory(prefix="tally-bench-") as folder, LocalBroker(Path(folder) / "broker") as broker:
-            report = measure(Bench(broker, Path(folder)), events, memory_mb, seed, Path(folder) / "worker.log")
-    except TallyError as error:
-        click.echo(f"bench: {error}", err=True)
-        sys.exit(error.exit_code)
-    except (ProductError, ReadError, PublishError) as error:
-        click.echo(f"bench: {error}", err=True)
-        sys.exit(1)
+    with (
+        failures_said(),
+        tempfile.TemporaryDirectory(prefix="tally-bench-") as folder,
+        LocalBroker(Path(folder) / "broker") as broker,
+    ):
+        report = measure(Bench(broker, Path(folder)), events, memory_mb, seed, Path(folder) / "worker.log")
     click.echo("\n".join([*report.lines(), *report.problems]))
     if report_file is not None:
         report_file.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")

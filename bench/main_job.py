@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,19 @@ LIMIT_TIMEOUT_S = 300.0
 
 class BenchError(Exception):
     """The benchmark cannot go on; the sentence says why."""
+
+
+@contextmanager
+def failures_said() -> Iterator[None]:
+    """End a benchmark that failed with a sentence and its exit code, in place of a traceback."""
+    try:
+        yield
+    except TallyError as error:
+        click.echo(f"bench: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (BenchError, ProductError, ReadError, PublishError) as error:
+        click.echo(f"bench: {error}", err=True)
+        sys.exit(1)
 
 
 class Bench:
@@ -184,14 +199,8 @@ def main(orders: int, repeats: int, restores: int, poisons: int, seed: int, repo
     arguments = {
         "orders": orders, "repeats": repeats, "restores": restores, "poisons": poisons, "seed": seed, "warm_up": warm_up,
     }  # fmt: skip
-    try:
+    with failures_said():
         report = _measure(arguments)
-    except TallyError as error:
-        click.echo(f"bench: {error}", err=True)
-        sys.exit(error.exit_code)
-    except (BenchError, ProductError, ReadError, PublishError) as error:
-        click.echo(f"bench: {error}", err=True)
-        sys.exit(1)
     click.echo("\n".join(report.lines()))
     if report_file is not None:
         report.write(report_file)

@@ -12,13 +12,9 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.figures import Figures, Spread
-from bench.main_job import Bench
-from bench.product import ProductError
-from connectors.reader import ReadError
+from bench.main_job import Bench, failures_said
 from connectors.sources.generator import plan
 from connectors.sources.large import with_large_orders
-from connectors.sources.publish import PublishError
-from streams.errors import TallyError
 from streams.local_broker import LocalBroker
 from streams.settings import Settings
 
@@ -38,14 +34,8 @@ def main(orders: int, large: int, repeats: int, seed: int) -> None:
 
     Exit codes: 0 within budget + 150 MB, 1 not so, or a run was not EXACT or failed, 3 Kafka cannot run on this machine.
     """
-    try:
+    with failures_said():
         runs = _measure(orders, large, repeats, seed)
-    except TallyError as error:
-        click.echo(f"bench: {error}", err=True)
-        sys.exit(error.exit_code)
-    except (ProductError, ReadError, PublishError) as error:
-        click.echo(f"bench: {error}", err=True)
-        sys.exit(1)
     exact = all(is_exact for _, _, is_exact in runs)
     within = all(run.rss_bytes_max <= (memory_mb + BESIDE_MB) << 20 for memory_mb, run, _ in runs)
     for memory_mb in (SMALL_BUDGET_MB, DEFAULT_MB):
