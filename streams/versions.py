@@ -84,12 +84,8 @@ def commit(
         ClusterError: the cluster did not take it.
     """
     named = settings.versions_transactional_id
-    config = {
-        **settings.cluster.producer(),
-        "client.id": named,
-        "transactional.id": named,
-        "transaction.timeout.ms": settings.transaction_timeout_ms,
-    }
+    # Kafka's own time-out, not a worker's: topics that were made a moment ago take their first records late, and nobody waits.
+    config = {**settings.cluster.producer(), "client.id": named, "transactional.id": named}
     consumer = Consumer({**settings.cluster.consumer(), "group.id": settings.group_id, "log_level": 2})
     try:
         producer = TransactionalProducer(config, lambda _: None, Waiting(lambda: None))
