@@ -8,6 +8,12 @@ from typing import Any
 
 RECONNECT_MS_MAX = 1_000
 """A broker that comes back is found again within this; librdkafka's own is 10 s."""
+IN_FLIGHT_MAX = 1
+"""Produce requests without an answer, for each broker: librdkafka's own 5 lose records, in transactions too.
+
+A partition without its leader for a moment refuses a first batch; if it takes the second, which is on its way already, the
+client counts the first as delivered too. Kafka lets a producer begin with any sequence number where it has not written before.
+"""
 CONSUMERS_ONLY = frozenset({
     "coordinator.query.interval.ms", "fetch.error.backoff.ms", "fetch.min.bytes",
 })  # fmt: skip
@@ -32,7 +38,7 @@ class Cluster:
 
     def producer(self) -> dict[str, Any]:
         """Give what the configuration of every producer and admin client begins with; both are producers to librdkafka."""
-        return self._without(CONSUMERS_ONLY)
+        return {**self._without(CONSUMERS_ONLY), "max.in.flight.requests.per.connection": IN_FLIGHT_MAX}
 
     def _without(self, others: frozenset[str]) -> dict[str, Any]:
         options = {name: value for name, value in self.options.items() if name not in others}

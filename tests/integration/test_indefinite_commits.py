@@ -17,7 +17,8 @@ from streams.admin import admin_client, apply_topics, delete_topics
 from streams.settings import Settings
 from streams.transaction import Committed, Unknown
 from tests.support.counts import TASKS
-from tests.support.end_txn import EndTxnProxy, Fault, proxied_broker
+from tests.support.end_txn import EndTxnProxy, Fault
+from tests.support.proxy import proxied_broker
 from tests.support.transactions import Writer, Written
 from tests.support.workers import Deployment, wait_for
 
@@ -40,7 +41,7 @@ class Proxied:
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, EndTxnProxy]]:
-    with proxied_broker(tmp_path_factory.mktemp("proxied-broker")) as (broker, proxy):
+    with proxied_broker(tmp_path_factory.mktemp("proxied-broker"), EndTxnProxy) as (broker, proxy):
         yield broker.cluster, proxy
 
 

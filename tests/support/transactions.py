@@ -25,10 +25,15 @@ class Writer:
         transaction_timeout_ms: int = 10_000,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        client = {**cluster.consumer(), "log_level": 2}  # a fenced client says so in many lines
+        quiet = {"log_level": 2}  # a fenced client says so in many lines
         self._prefix = prefix
-        self._consumer = Consumer({**client, "group.id": f"{prefix}writers"})
-        config = {**client, "transactional.id": f"{prefix}writer", "transaction.timeout.ms": transaction_timeout_ms}
+        self._consumer = Consumer({**cluster.consumer(), **quiet, "group.id": f"{prefix}writers"})
+        config = {
+            **cluster.producer(),
+            **quiet,
+            "transactional.id": f"{prefix}writer",
+            "transaction.timeout.ms": transaction_timeout_ms,
+        }
         self._producer = TransactionalProducer(config, lambda _: None, Waiting(lambda: None), now_s=now_s)
 
     def commit(self, name: str, position: int, *, rows: int = 3, row_bytes: int = 10) -> Committed | Aborted | Unknown:
