@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from confluent_kafka import (
     Consumer,
@@ -20,6 +20,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from connectors.cluster import Cluster
 from connectors.kafka_errors import passes
 
+T = TypeVar("T")
+
 REQUEST_TIMEOUT_S = 10.0
 """For one answer of the cluster; a healthy one takes milliseconds."""
 METADATA_TIMEOUT_S = 3.0
@@ -27,7 +29,8 @@ METADATA_TIMEOUT_S = 3.0
 LEADER_TIMEOUT_S = 20.0
 """After a broker's restart, or on a busy machine, a partition may be without its leader for so long."""
 _AWAY = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT}  # noqa: SLF001
-_MOVING = {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE}
+ASK_AGAIN_S = 0.1
+"""Between two questions."""
 STALL_TIMEOUT_S = 60.0
 """Longer than any transaction of ours can hold read_committed readers back, the broker's scan included."""
 POLL_RECORDS = 5_000
@@ -67,10 +70,7 @@ def list_topics(cluster: Cluster) -> dict[str, int]:
         ReadError: when the cluster does not answer.
     """
     admin = _admin(cluster)
-    try:
-        metadata = admin.list_topics(timeout=REQUEST_TIMEOUT_S)
-    except KafkaException as error:
-        raise _no_answer(cluster, error) from error
+    metadata = _answered(cluster, lambda: admin.list_topics(timeout=REQUEST_TIMEOUT_S))
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 
@@ -83,26 +83,39 @@ def ranges_of(cluster: Cluster, topic_name: str, *, committed_only: bool = True)
     admin = _admin(cluster)
     level = IsolationLevel.READ_COMMITTED if committed_only else IsolationLevel.READ_UNCOMMITTED
     began = time.monotonic()
+    while not (found := _answered(cluster, lambda: _ranges(admin, topic_name, level))):
+        if time.monotonic() - began > METADATA_TIMEOUT_S:
+            raise ReadError(f"the cluster has no topic {topic_name}: run `tally topics apply`, or check the prefix")
+        time.sleep(ASK_AGAIN_S)
+    return found
+
+
+def _answered(cluster: Cluster, ask: Callable[[], T]) -> T:
+    """Ask until the cluster answers: a connection may end under a question, a leader or a coordinator be moving.
+
+    Raises:
+        ReadError: it does not answer in time, or what it answers does not pass by itself.
+    """
+    began = time.monotonic()
     while True:
         try:
-            # Only this topic's metadata would do, but asking for it by name may create it.
-            topic = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics.get(topic_name)
-            if topic is not None and topic.partitions:
-                partitions = [TopicPartition(topic_name, partition) for partition in sorted(topic.partitions)]
-                return _ranges(admin, partitions, level)
+            return ask()
         except KafkaException as error:
             reason: KafkaError = error.args[0]
-            # A broker that is not there was waited for already; what one that is there says may pass.
-            settles = reason.code() not in _AWAY and (passes(reason) or reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART)
-            if not settles or time.monotonic() - began > LEADER_TIMEOUT_S:
+            limit_s = REQUEST_TIMEOUT_S if reason.code() in _AWAY else LEADER_TIMEOUT_S
+            settles = passes(reason) or reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            if not settles or time.monotonic() - began > limit_s:
                 raise _no_answer(cluster, error) from error
-        else:
-            if time.monotonic() - began > METADATA_TIMEOUT_S:
-                raise ReadError(f"the cluster has no topic {topic_name}: run `tally topics apply`, or check the prefix")
-        time.sleep(0.1)
+        time.sleep(ASK_AGAIN_S)
 
 
-def _ranges(admin: AdminClient, partitions: list[TopicPartition], level: IsolationLevel) -> dict[int, Range]:
+def _ranges(admin: AdminClient, topic_name: str, level: IsolationLevel) -> dict[int, Range]:
+    """Give nothing for a topic that is not there, or not yet."""
+    # Only this topic's metadata would do, but asking for it by name may create it.
+    topic = admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics.get(topic_name)
+    partitions = [TopicPartition(topic_name, partition) for partition in sorted(topic.partitions)] if topic else []
+    if not partitions:
+        return {}
     bounds = []
     for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):  # type: ignore[no-untyped-call]
         futures = admin.list_offsets(dict.fromkeys(partitions, spec), isolation_level=level, request_timeout=REQUEST_TIMEOUT_S)
@@ -129,31 +142,17 @@ def read_group_offsets(cluster: Cluster, group_id: str) -> dict[tuple[str, int],
     config = {**cluster.consumer(), **_SELF, "group.id": group_id, "isolation.level": "read_uncommitted"}
     consumer = Consumer(config)
     try:
-        topics = consumer.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+        topics = _answered(cluster, lambda: consumer.list_topics(timeout=REQUEST_TIMEOUT_S)).topics
         places = [
             TopicPartition(name, partition)
             for name, topic in topics.items()
             if not name.startswith("__")
             for partition in topic.partitions
         ]
-        answer = _committed(consumer, places) if places else []
-    except KafkaException as error:
-        raise _no_answer(cluster, error) from error
+        answer = _answered(cluster, lambda: consumer.committed(places, timeout=REQUEST_TIMEOUT_S)) if places else []
     finally:
         consumer.close()
     return {(place.topic, place.partition): place.offset for place in answer if place.offset >= 0}
-
-
-def _committed(consumer: Consumer, places: list[TopicPartition]) -> list[TopicPartition]:
-    """Ask again while the group's coordinator is loading or moving, as it is on a fresh cluster."""
-    deadline = time.monotonic() + REQUEST_TIMEOUT_S
-    while True:
-        try:
-            return consumer.committed(places, timeout=REQUEST_TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() not in _MOVING or time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
 
 
 def read_topic(
