@@ -39,7 +39,7 @@ def declare(runtime: Runtime, flows: tuple[Flow, ...] = FLOWS) -> None:
                 batch.emit(ORDER_STATUS, key, status)
             for topic, key, record in said.rows():
                 batch.emit(topic, key, record)
-            for topic, partition, deltas in said.deltas(clocks.sources(), to_all=clocks.have_news):
+            for topic, partition, deltas in said.deltas(clocks.sources_before(), clocks.sources(), to_all=clocks.have_news):
                 batch.emit(topic, DELTAS_KEY, deltas, partition)
             for partition, account, amount in books.totals():
                 batch.count(partition, account, amount)

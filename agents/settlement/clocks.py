@@ -95,8 +95,11 @@ class Clocks:
 
     def sources(self) -> tuple[Source, ...]:
         """Give what is told of each task of the batch."""
-        batch = self._batch
-        return tuple(Source(partition, batch.epoch(partition), *clock.told) for partition, clock in self._clocks.items())
+        return tuple(Source(partition, self._batch.epoch(partition), *clock.told) for partition, clock in self._clocks.items())
+
+    def sources_before(self) -> tuple[Source, ...]:
+        """Give what was told of them before, in the name of this epoch."""
+        return tuple(Source(partition, self._batch.epoch(partition), *told) for partition, (told, _) in self._before.items())
 
     def save(self) -> None:
         """Move the tasks' counters to the new times."""

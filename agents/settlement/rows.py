@@ -102,8 +102,14 @@ class Combiner:
         """Give ``(topic, key, row)`` of what is no sum."""
         return iter(self._rows)
 
-    def deltas(self, sources: tuple[Source, ...], *, to_all: bool) -> Iterator[tuple[Topic, int, Deltas]]:
-        """Give ``(topic, partition, record)``: to each partition that anything is added to, or ``to_all``, news or not."""
+    def deltas(
+        self, before: tuple[Source, ...], sources: tuple[Source, ...], *, to_all: bool
+    ) -> Iterator[tuple[Topic, int, Deltas]]:
+        """Give ``(topic, partition, record)``: to each partition that anything is added to, or ``to_all``, news or not.
+
+        Only the last record of a partition tells of ``sources``, those in front of it still of ``before``: what is added must not
+        be late by a watermark that its own epoch has moved.
+        """
         added: defaultdict[tuple[Topic, int], list[tuple[Flow, Cell]]] = defaultdict(list)
         for flow, cells in self._cells.items():
             for (dimensions, minute_ms), amounts in cells.items():
@@ -114,8 +120,10 @@ class Combiner:
                 for partition in range(topic.partitions):
                     _ = added[topic, partition]  # a record without cells: what is told is told to it too
         for (topic, partition), kept in added.items():
-            for begin in range(0, max(len(kept), 1), CELLS_MAX):
-                yield topic, partition, Deltas(sources, _by_flow(kept[begin : begin + CELLS_MAX]))
+            last = (max(len(kept), 1) - 1) // CELLS_MAX
+            for number in range(last + 1):
+                part = kept[number * CELLS_MAX : (number + 1) * CELLS_MAX]
+                yield topic, partition, Deltas(sources if number == last else before, _by_flow(part))
 
 
 def _by_flow(cells: Sequence[tuple[Flow, Cell]]) -> tuple[FlowDeltas, ...]:

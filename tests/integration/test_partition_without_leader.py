@@ -71,4 +71,4 @@ def test_f07_a_committed_transaction_is_whole_although_its_first_batch_was_refus
     assert isinstance(writer.commit("first", 1, rows=12 * 6, row_bytes=LARGE_BYTES), Committed)
     assert len(proxy.refused) == 12, "not every partition's first batch was refused"
     assert Written(past, prefix).names() == ["first"]
-    assert sum(1 for _ in read_topic(past, f"{prefix}order-status")) == 12 * 6
+    assert sum(1 for _ in read_topic(past, f"{prefix}order-status", settled=True)) == 12 * 6

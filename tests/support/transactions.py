@@ -54,13 +54,13 @@ class Written:
 
     def names(self) -> list[str]:
         """Names of the transactions whose rows can be read; a row that is there twice is an error."""
-        keys = [(record.key or b"").decode() for record in read_topic(self._cluster, f"{self._prefix}order-status")]
+        keys = [(record.key or b"").decode() for record in read_topic(self._cluster, f"{self._prefix}order-status", settled=True)]
         assert len(keys) == len(set(keys)), "a row is there twice"
         return sorted({key.rpartition("-")[0] for key in keys})
 
     def markers(self) -> list[tuple[str, int]]:
         """Names and offsets of the markers, in their order."""
-        changelog = read_topic(self._cluster, f"{self._prefix}settlement-changelog")
+        changelog = read_topic(self._cluster, f"{self._prefix}settlement-changelog", settled=True)
         return [((record.value or b"").decode(), record.offset) for record in changelog]
 
     def position(self) -> int:
