@@ -34,8 +34,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## run the main job on real Kafka, kill a worker, judge every row (ARGS="--orders N --seed S --workers W --no-kill")
 	@$(BIN)/tally demo $(ARGS)
 
-test: setup promtool lint types contracts ## lint, types, import contracts and every test; three at a time, most of them wait for sessions to end, each on a broker of its own
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
+test: setup promtool lint types contracts ## lint, types, import contracts and every test; four at a time, most of them wait for sessions to end, each on a broker of its own
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 test-fast: setup lint types contracts ## the same without the tests that need a broker
 	$(BIN)/python -m pytest -m "not kafka" $(ARGS)

@@ -5,6 +5,7 @@ With ``KAFKA_BOOTSTRAP_SERVERS`` it is somebody's cluster (``tests/support/someb
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -19,6 +20,9 @@ from streams.own_cluster import check_allowed
 from streams.settings import Settings, load_settings
 from tests.support import somebodys
 from tests.support.somebodys import SomebodysBroker
+
+# Brokers of tests live for seconds to minutes: what Java's second compiler spends on them is never earned back.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 # A shared machine's slowness is no defect (no deadline); a failure prints how to repeat it, and every run tries other examples.
 hypothesis_settings.register_profile("tally", deadline=None, print_blob=True, derandomize=False, max_examples=50)

@@ -7,14 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 DEADLINE_S = 90.0
+LOOK_S = 0.05
+"""Between two looks at what costs nothing."""
 
 
 def wait_for(what: str, condition: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
-    """Give the first true value of ``condition``; fail with ``what`` when the deadline has passed."""
+    """Give the first true value of ``condition``; fail with ``what`` when the deadline has passed.
+
+    What costs much to ask is asked less often: most of the time is left to those who are waited for.
+    """
     end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
+    while (began := time.monotonic()) < end:
         found = condition()
         if found:
             return found
-        time.sleep(0.05)
+        time.sleep(max(LOOK_S, 3 * (time.monotonic() - began)))
     raise AssertionError(f"after {deadline_s:.0f} s still not: {what}")
