@@ -6,15 +6,18 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+CRATE := schemas/columns_rs
+# Another stamp with cargo than without, so that it is built once cargo comes.
+COLUMNS := $(VENV)/.columns-by-$(if $(shell command -v cargo),extension,fastavro)
 SOURCES := schemas agents streams connectors tests bench
 ARGS ?=
 
-.PHONY: help setup demo test test-fast promtool bench bench-memory bench-growth lint types contracts format docs clean
+.PHONY: help setup demo test test-fast promtool bench bench-memory bench-growth bench-codec lint types contracts format docs clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-setup: $(STAMP) ## make .venv with the pinned dependencies
+setup: $(STAMP) $(COLUMNS) ## make .venv with the pinned dependencies, and the extension for columns where cargo exists
 
 # The first interpreter that really runs: a version manager's shim may be on the path and still refuse.
 $(STAMP): pyproject.toml constraints.txt
@@ -30,6 +33,19 @@ $(STAMP): pyproject.toml constraints.txt
 	"$$python" -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
+
+$(COLUMNS): $(STAMP) $(CRATE)/Cargo.toml $(CRATE)/build.rs $(wildcard $(CRATE)/src/*.rs)
+	@if ! command -v cargo >/dev/null; then \
+	  echo "set-up: no cargo on this machine, so fastavro makes the columns (schemas/columns.py)" >&2; touch $@; \
+	elif cargo build --quiet --release --manifest-path $(CRATE)/Cargo.toml; then \
+	  for built in $(CRATE)/target/release/libtally_columns.{so,dylib}; do \
+	    if [ -e "$$built" ]; then \
+	      install "$$built" "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/tally_columns.abi3.so"; \
+	    fi; \
+	  done; touch $@; \
+	else \
+	  echo "set-up: cargo could not build $(CRATE) (see above), so fastavro makes the columns; make setup tries again" >&2; \
+	fi
 
 demo: setup ## run the main job on real Kafka, kill a worker, judge every row (ARGS="--orders N --seed S --workers W --no-kill")
 	@$(BIN)/tally demo $(ARGS)
@@ -52,9 +68,13 @@ bench-memory: setup ## memory and events/s with a small budget beside the defaul
 bench-growth: setup ## 3 million events through one worker with little memory: does it grow? (ARGS="--events N --plot FILE")
 	$(BIN)/python bench/growth.py $(ARGS)
 
-lint: setup ## ruff, rules and format; the files in docker/ by their own tools
+bench-codec: setup ## Avro to columns and back, by the extension and by fastavro, beside the row codec (ARGS="--records N --report FILE")
+	$(BIN)/python bench/codec.py $(ARGS)
+
+lint: setup ## ruff, rules and format; rustfmt where it exists; the files in docker/ by their own tools
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	@if command -v rustfmt >/dev/null; then (set -x; cargo fmt --check --manifest-path $(CRATE)/Cargo.toml); fi
 	$(BIN)/yamllint docker
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/docker-compose --file docker/compose.yaml --profile '*' config --quiet
@@ -74,5 +94,5 @@ docs: setup ## make docs/metrics.md from the list of metrics, docs/topics.md fro
 	$(BIN)/python -m streams.topics_page > docs/topics.md
 
 clean: ## remove .venv and the caches (.tally, the local broker's data, stays: `tally broker down` first)
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info $(CRATE)/target .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,28 +22,28 @@ _PLAIN: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-def _data(node: Any) -> st.SearchStrategy[Any]:
+def any_datum(node: Any) -> st.SearchStrategy[Any]:
     """Give any datum of an Avro schema."""
     if isinstance(node, str):
         return _PLAIN[node]
     if isinstance(node, list):
-        return st.one_of([_data(branch) for branch in node])
+        return st.one_of([any_datum(branch) for branch in node])
     match node["type"]:
         case "record":
-            return st.fixed_dictionaries({field["name"]: _data(field["type"]) for field in node["fields"]})
+            return st.fixed_dictionaries({field["name"]: any_datum(field["type"]) for field in node["fields"]})
         case "array":
-            return st.lists(_data(node["items"]), max_size=4)
+            return st.lists(any_datum(node["items"]), max_size=4)
         case "map":
-            return st.dictionaries(st.text(), _data(node["values"]), max_size=4)
+            return st.dictionaries(st.text(), any_datum(node["values"]), max_size=4)
         case plain:
-            return _data(plain)
+            return any_datum(plain)
 
 
 def _records(schema: RegisteredSchema) -> st.SearchStrategy[Record]:
     def made(datum: Any) -> Record:
         return cast("Record", msgspec.convert(datum, schema.record_type))
 
-    return _data(schema.physical).map(made)
+    return any_datum(schema.physical).map(made)
 
 
 RECORDS = st.one_of([_records(schema) for schema in CATALOGUE])

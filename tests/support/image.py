@@ -108,7 +108,7 @@ def build_by_hand(folder: Path) -> Path:
             *names, target = step.value.split()
             for name in names:
                 if (ROOT / name).is_dir():
-                    shutil.copytree(ROOT / name, source / target, ignore=shutil.ignore_patterns("__pycache__"))
+                    shutil.copytree(ROOT / name, source / target, ignore=shutil.ignore_patterns("__pycache__", "target"))
                 else:
                     shutil.copy(ROOT / name, source / target)
         elif step.instruction == "RUN":
