@@ -71,10 +71,12 @@ bench-growth: setup ## 3 million events through one worker with little memory: d
 bench-codec: setup ## Avro to columns and back, by the extension and by fastavro, beside the row codec (ARGS="--records N --report FILE")
 	$(BIN)/python bench/codec.py $(ARGS)
 
-lint: setup ## ruff, rules and format; rustfmt where it exists; the files in docker/ by their own tools
+lint: setup ## ruff, rules and format; rustfmt and clippy where the extension was built; the files in docker/ by their own tools
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	@if command -v rustfmt >/dev/null; then (set -x; cargo fmt --check --manifest-path $(CRATE)/Cargo.toml); fi
+	@if [ -e $(VENV)/.columns-by-extension ] && command -v rustfmt cargo-clippy >/dev/null; then \
+	  (set -x; cargo fmt --check --manifest-path $(CRATE)/Cargo.toml; cargo clippy --quiet --release --manifest-path $(CRATE)/Cargo.toml); \
+	fi
 	$(BIN)/yamllint docker
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/docker-compose --file docker/compose.yaml --profile '*' config --quiet

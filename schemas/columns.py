@@ -42,7 +42,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -85,7 +85,7 @@ def _extension() -> tuple[Any, str]:
         found: Any = importlib.import_module("tally_columns")
     except ImportError as error:
         return None, f"Avro columns by fastavro: the extension is not built ({error}); make setup builds it where cargo exists"
-    if found.PLAN_VERSION != PLAN_VERSION:
+    if getattr(found, "PLAN_VERSION", None) != PLAN_VERSION:
         return None, "Avro columns by fastavro: the extension is of another version; make setup builds it anew"
     return found, "Avro columns by the extension (rust)"
 
@@ -228,9 +228,11 @@ class WireColumns:
         by_index = sorted(refused, key=lambda refusal: refusal.index)
         return Polled({kind: _joined(some) for kind, some in parts.items()}, tuple(by_index), tuple(sorted(unserved)))
 
-    def _prefixed(self, values: Sequence[bytes | None], headers: Mapping[int, bytes]) -> Any:
+    def _prefixed(
+        self, values: Sequence[bytes | None], headers: Mapping[int, bytes]
+    ) -> Iterator[tuple[int, tuple[SchemaId, int]]]:
         """Give each index with schema id and begin of the datum; a begin of -1: there is none."""
-        none = (0, -1)
+        none: tuple[SchemaId, int] = (0, -1)
         known: dict[bytes, tuple[SchemaId, int]] = {}
         for index, value in enumerate(values):
             if value is None:

@@ -65,6 +65,20 @@ def test_what_is_copied_is_what_the_engine_is_sent() -> None:
     assert houses <= set(copied)
 
 
+def test_the_extension_is_built_by_a_rust_that_can_and_put_where_the_images_python_looks() -> None:
+    stage = next(stage for stage in stages() if stage[0].value.endswith(" AS columns"))
+    [rust] = re.findall(r"^rust:([\d.]+)-", stage[0].value)
+    crate = tomllib.loads((ROOT / "schemas" / "columns_rs" / "Cargo.toml").read_text())
+    assert [int(part) for part in rust.split(".")] >= [int(part) for part in crate["package"]["rust-version"].split(".")]
+    assert [step.value for step in stage if step.instruction == "COPY"] == ["schemas/columns_rs ./"]
+    [python] = re.findall(r"^python:(\d+\.\d+)", stages()[-1][0].value)
+    [placed] = [step.value for step in stages()[-1] if step.instruction == "COPY" and step.value.startswith("--from=columns")]
+    assert placed.split()[1:] == [
+        f"/src/target/release/lib{crate['lib']['name']}.so",
+        f"/opt/tally/lib/python{python}/site-packages/{crate['lib']['name']}.abi3.so",
+    ]
+
+
 def test_the_image_runs_as_a_numbered_user_that_owns_only_its_state() -> None:
     assert only("USER") == "10001:10001"
     assert only("VOLUME") == only("WORKDIR") == image_environment()["TALLY_HOME"] == STATE

@@ -96,10 +96,8 @@ impl<'a> Cursor<'a> {
 pub fn read(op: &Op, datum: &[u8], column: &mut Column) -> Result<(), Reason> {
     let rows = column.rows();
     let mut cursor = Cursor(datum);
-    let outcome = decode(op, &mut cursor, column).and_then(|()| match cursor.0 {
-        [] => Ok(()),
-        _ => Err(Reason::TrailingBytes),
-    });
+    let all_used = |left: &[u8]| if left.is_empty() { Ok(()) } else { Err(Reason::TrailingBytes) };
+    let outcome = decode(op, &mut cursor, column).and_then(|()| all_used(cursor.0));
     outcome.inspect_err(|_| column.cut(rows))
 }
 
