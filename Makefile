@@ -12,7 +12,7 @@ COLUMNS := $(VENV)/.columns-by-$(if $(shell command -v cargo),extension,fastavro
 SOURCES := schemas agents streams connectors tests bench
 ARGS ?=
 
-.PHONY: help setup demo test test-fast promtool bench bench-memory bench-growth bench-codec lint types contracts format docs clean
+.PHONY: help setup demo test test-fast promtool bench bench-peers bench-memory bench-growth bench-codec lint types contracts format docs clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ promtool: setup ## Prometheus' own checker of alert rules, built from its Go mod
 bench: setup ## events/s and CPU of one worker beside the limit, and of the main job alone (ARGS="--report FILE")
 	$(BIN)/python bench/main_job.py $(ARGS)
 
+bench-peers: setup ## the main job on this product, the client alone and Kafka Streams, side by side (ARGS="--report FILE --plot FILE --peers a,b"); needs Maven
+	$(BIN)/python bench/peers/main.py $(ARGS)
+
 bench-memory: setup ## memory and events/s with a small budget beside the default (ARGS="--orders N --repeats N")
 	$(BIN)/python bench/memory.py $(ARGS)
 
@@ -96,5 +99,5 @@ docs: setup ## make docs/metrics.md from the list of metrics, docs/topics.md fro
 	$(BIN)/python -m streams.topics_page > docs/topics.md
 
 clean: ## remove .venv and the caches (.tally, the local broker's data, stays: `tally broker down` first)
-	rm -rf $(VENV) build *.egg-info $(CRATE)/target .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info $(CRATE)/target bench/peers/*/target .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ import msgspec
 from connectors.cluster import Cluster
 from connectors.reader import ReadRecord, read_topic
 from schemas.topics import BY_NAME, Topic
-from streams.topology import TOPOLOGY, Stage
+from streams.topology import TOPOLOGY, Stage, Topology
 
 
 class Size(NamedTuple):
@@ -35,15 +35,15 @@ class StageShape(msgspec.Struct, frozen=True):
     writes: dict[str, list[Size]]
 
 
-def measure(cluster: Cluster, prefix: str, events_count: int) -> tuple[StageShape, ...]:
-    """Read what the product committed under ``prefix`` for ``events_count`` input events.
+def measure(cluster: Cluster, prefix: str, events_count: int, topology: Topology = TOPOLOGY) -> tuple[StageShape, ...]:
+    """Read what the product, with this topology, committed under ``prefix`` for ``events_count`` input events.
 
     Raises:
         ReadError: the cluster does not answer or a topic is not there.
     """
     stages = []
     sizes: dict[str, list[Size]] = {}
-    for stage in TOPOLOGY:
+    for stage in topology:
         # What several stages write to is counted with the first of them.
         topics = [topic for topic in _written_by(stage) if topic.name not in sizes]
         written = {topic.name: _sizes(read_topic(cluster, topic.named(prefix))) for topic in topics}

@@ -1,0 +1,197 @@
+"""`make bench-peers`: the main job on this product, Kafka's client alone and other stream processors, side by side in one run."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+if __package__ in {None, ""}:  # run as a file: only its own folder is on the path
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from bench import shape
+from bench.main_job import Bench, failures_said
+from bench.main_topology import MAIN_JOB
+from bench.peers.judge import judge_outputs, read_outputs
+from bench.peers.programs import PEERS, BuildError, Peer, Run
+from bench.peers.report import LIMIT, OURS, PeerReport, PeerRun
+from bench.peers.run import Backlog, drained_ends, figures_of, follow
+from bench.product import ProductError
+from connectors.ground_truth import Truth, truth_of
+from connectors.sources.generator import Plan, plan
+from connectors.terms import Terms
+from streams.local_broker import LocalBroker
+from streams.settings import Settings
+
+ORDERS = 220_000
+"""Some 670,000 events: virtual machines are warm long before the end, and the limit takes seconds."""
+WARM_UP_ORDERS = 5_000
+
+
+class Comparison:
+    """The peers that are asked for, on one broker, one plan and one truth."""
+
+    def __init__(self, bench: Bench, folder: Path, sent: Plan, truth: Truth) -> None:
+        self._bench = bench
+        self._folder = folder
+        self._sent = sent
+        self._truth = truth
+        self._shape_file = folder / "shape.json"
+
+    def run(self, peer: Peer, label: str, repeat: int) -> PeerRun:
+        """Publish the plan to a prefix of the peer's own, let it run, and judge what it committed.
+
+        A peer that dies or stalls is a run without figures: the others go on.
+        """
+        name = f"{peer.name}-{label}"
+        settings = self._bench.publish(name, self._sent)
+        folder = self._folder / name
+        folder.mkdir()
+        run = Run(settings, folder, self._shape_file, self._bench.broker_pid)
+        backlog = Backlog.of(settings.cluster, settings.prefix, peer.group_id(settings), peer.internal)
+        self._bench.say(f"{name}: runs", now=True)
+        started_at_s = time.monotonic()
+        try:
+            with peer.start(run) as workers:
+                samples = follow(
+                    backlog, workers, self._bench.broker_pid, lambda at: self._bench.say(f"{name}: {at}"),
+                    ends_itself=peer.ends_itself,
+                )  # fmt: skip
+                for worker in workers:
+                    if worker.process.poll() is None:
+                        worker.stop()
+            figures = figures_of(samples, backlog, drained_ends(backlog))
+        except ProductError as error:
+            return PeerRun(peer.name, repeat, None, right=False, start_s=0.0, said=(str(error),))
+        begin_s = next(sample.moment.at_s for sample in samples if backlog.committed_count(sample.committed))
+        right, said = self._judged(peer, settings, backlog.events_count)
+        return PeerRun(peer.name, repeat, figures, right, begin_s - started_at_s, said)
+
+    def _judged(self, peer: Peer, settings: Settings, events_count: int) -> tuple[bool, tuple[str, ...]]:
+        if not peer.is_judged:
+            return True, ("not judged: it decides nothing",)
+        self._bench.say(f"{settings.prefix.rstrip('.')}: the judge reads what it committed", now=True)
+        outputs = read_outputs(settings.cluster, settings.prefix)
+        judged = judge_outputs(outputs, self._truth, settings.prefix, Terms.of(settings))
+        if peer.name == OURS:
+            shape.save(shape.measure(settings.cluster, settings.prefix, events_count, MAIN_JOB), self._shape_file)
+        return judged.exact, tuple(judged.lines())
+
+
+def in_turn(peers: Sequence[Peer], repeat: int) -> list[Peer]:
+    """Give the order of one repeat: each begins with another one, but product-1 runs before the limit, which writes the same."""
+    at = (repeat - 1) % len(peers)
+    order = [*peers[at:], *peers[:at]]
+    names = [peer.name for peer in order]
+    if LIMIT in names and OURS in names and names.index(LIMIT) < names.index(OURS):
+        order.append(order.pop(names.index(LIMIT)))
+    return order
+
+
+def chosen(names: str) -> list[Peer]:
+    """Give the peers that ``--peers`` names.
+
+    Raises:
+        click.BadParameter: there is no such peer, or the limit without product-1.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in PEERS]
+    if unknown or not wanted:
+        raise click.BadParameter(f"there is no peer {', '.join(unknown) or 'without a name'}; there are {', '.join(PEERS)}")
+    if LIMIT in wanted and OURS not in wanted:
+        raise click.BadParameter(f"{LIMIT} writes the records that {OURS} wrote: name {OURS} too")
+    return [PEERS[name] for name in dict.fromkeys(wanted)]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--peers", "names", default=",".join(PEERS), show_default=True, help="Which, with commas between them.")
+@click.option("--orders", default=ORDERS, show_default=True, type=click.IntRange(min=100), help="Orders; about 3 events each.")
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each peer, in turn.")
+@click.option("--seed", default=1, show_default=True, help="Of the orders and payments.")
+@click.option("--warm-up/--no-warm-up", default=True, show_default=True, help="A small run of each before, which does not count.")
+@click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as JSON.")
+@click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the plot as SVG.")
+def main(
+    names: str, orders: int, repeats: int, seed: int, report_file: Path | None, plot_file: Path | None, *, warm_up: bool
+) -> None:
+    """Compare peers on the main job: settlement and minute revenue, with all rules, exactly once.
+
+    Same broker, same events, one after the other. A run counts when every row that it committed is right.
+    bench/README.md says how to read the figures, and how each peer is configured.
+
+    \b
+    Examples:
+      make bench-peers
+      make bench-peers ARGS="--report peers.json --plot docs/peers.svg"
+      python -m bench.peers.main --peers product-1,kafka-streams --orders 2000 --repeats 1 --no-warm-up
+
+    Exit codes: 0 measured, 1 a run was not right or failed, 2 asked for wrongly, 3 Kafka cannot run on this
+    machine, or what a peer is built with is missing.
+    """  # noqa: D301 - \b is click's word for "keep these lines"
+    peers = chosen(names)
+    arguments = {"peers": [peer.name for peer in peers], "orders": orders, "repeats": repeats, "seed": seed, "warm_up": warm_up}
+    try:
+        for peer in peers:
+            peer.prepare()
+    except BuildError as error:
+        click.echo(f"bench: {error}", err=True)
+        sys.exit(3)
+    with failures_said():
+        report = measure(peers, arguments)
+    click.echo("\n".join(report.lines()))
+    if report_file is not None:
+        report.write(report_file)
+        click.echo(f"report: {report_file}")
+    if plot_file is not None:
+        plot_file.write_text(report.plot(), encoding="utf-8")
+        click.echo(f"plot: {plot_file}")
+    sys.exit(0 if report.exact else 1)
+
+
+def measure(peers: Sequence[Peer], arguments: dict[str, object]) -> PeerReport:
+    """Run every peer as often as asked, in turn.
+
+    Raises:
+        TallyError, ReadError, PublishError: Kafka could not be started, or did not answer.
+    """
+    orders, seed, repeats = (int(str(arguments[name])) for name in ("orders", "seed", "repeats"))
+    click.echo("making events and the truth about them", err=True)
+    sent = plan(orders, seed)
+    with tempfile.TemporaryDirectory(prefix="tally-bench-") as folder, LocalBroker(Path(folder) / "broker") as broker:
+        bench = Bench(broker, Path(folder))
+        if arguments["warm_up"]:
+            small = plan(min(WARM_UP_ORDERS, orders), seed + 1)
+            warm_up = Comparison(bench, Path(folder), small, truth_of(small))
+            for peer in in_turn(peers, 1):
+                _say_run(warm_up.run(peer, "warm-up", 0))
+        settings = bench.settings("any")
+        configurations = {peer.name: dict(peer.configuration(settings)) for peer in peers}
+        report = PeerReport(arguments, len(sent.sent), {peer.name: peer.what for peer in peers}, configurations)
+        comparison = Comparison(bench, Path(folder), sent, truth_of(sent))
+        for repeat in range(1, repeats + 1):
+            for peer in in_turn(peers, repeat):
+                report.runs.append(comparison.run(peer, str(repeat), repeat))
+                _say_run(report.runs[-1])
+        return report
+
+
+def _say_run(run: PeerRun) -> None:
+    """Tell the figures of a run as it ends, and what was wrong with it."""
+    label, figures = f"  {run.peer} {run.repeat or 'warm-up'}", run.figures
+    if figures is not None:
+        click.echo(
+            f"{label}: {figures.events_per_s:,.0f} events/s, {figures.cpu_us_per_event:.1f} µs CPU per event, "
+            f"peak RSS {figures.rss_bytes_max >> 20:,} MiB, first commit after {run.start_s:.1f} s"
+        )
+    elif run.right:
+        click.echo(f"{label}: right, and too quick to be measured: take more orders (--orders)")
+    if not run.right:
+        click.echo("\n".join(run.said), err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""The bench of peers: who runs when, what is measured, what is right, what the table says. No process and no broker here."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import click
+import msgspec
+import pytest
+
+from bench.figures import Figures, Moment
+from bench.peers.judge import MINUTES, Outputs, Watermarks, judge_outputs
+from bench.peers.main import chosen, in_turn
+from bench.peers.programs import KAFKA_STREAMS, PEERS, kafka_streams_properties, pom_versions, properties_text
+from bench.peers.report import PeerReport, PeerRun
+from bench.peers.run import Backlog, figures_of
+from bench.product import ProductError, Sample
+from connectors.cluster import Cluster
+from connectors.properties import parse_properties
+from connectors.reader import ReadRecord
+from connectors.reference_orders import unpaid_orders
+from schemas import codec, topics
+from schemas.catalogue import NEWEST
+from schemas.partitioning import partition_of
+from streams.settings import Settings
+from tests.unit.judged_world import ADJUSTMENTS, PREFIX, REVENUE, STATUS, TERMS, TRUTH, UNPAID, exact_world, row_record
+
+SETTINGS = Settings(bootstrap_servers="127.0.0.1:1", prefix="p.")
+ORDERS = ("p.orders", 0)
+
+
+def figures(events_per_s: float, cpu_us: float, rss_mib: int = 100) -> Figures:
+    return Figures(1_000, 1_000 / events_per_s, 2_000 / events_per_s, cpu_us / 1_000, 0.05, rss_mib << 20)
+
+
+def run(peer: str, repeat: int, events_per_s: float, cpu_us: float, *, right: bool = True) -> PeerRun:
+    return PeerRun(peer, repeat, figures(events_per_s, cpu_us), right, 2.0, ("said",))
+
+
+def report(*runs: PeerRun) -> PeerReport:
+    peers = {"product-1": "ours", "limit": "the client", "kafka-streams": "theirs"}
+    return PeerReport({"orders": 10}, 1_000, peers, {"kafka-streams": {"threads": "2"}}, list(runs))
+
+
+def sample(at_s: float, cpu_s: float = 0.0, rss_bytes: int = 0, **committed: int) -> Sample:
+    return Sample(Moment(at_s, cpu_s, 0.0, rss_bytes), {(f"p.{name}", 0): offset for name, offset in committed.items()})
+
+
+def backlog(events_count: int) -> Backlog:
+    return Backlog(Cluster("127.0.0.1:1"), "p.group", {ORDERS: events_count}, ("p.deltas",))
+
+
+# Who runs, and when.
+
+
+def test_every_repeat_begins_with_another_peer_and_runs_each_once() -> None:
+    peers = chosen("product-1,product-2,kafka-streams")
+    turns = [[peer.name for peer in in_turn(peers, repeat)] for repeat in (1, 2, 3)]
+    assert [turn[0] for turn in turns] == ["product-1", "product-2", "kafka-streams"]
+    assert all(sorted(turn) == sorted(peer.name for peer in peers) for turn in turns)
+
+
+@pytest.mark.parametrize("repeat", range(1, 9))
+def test_the_limit_never_runs_before_what_it_imitates(repeat: int) -> None:
+    names = [peer.name for peer in in_turn(list(PEERS.values()), repeat)]
+    assert names.index("product-1") < names.index("limit")
+    assert sorted(names) == sorted(PEERS)
+
+
+@pytest.mark.parametrize("names", ["", ",", "product-1,storm", "limit", "limit,kafka-streams"])
+def test_peers_that_cannot_be_compared_are_refused(names: str) -> None:
+    with pytest.raises(click.BadParameter):
+        chosen(names)
+
+
+def test_a_peer_that_is_named_twice_runs_once() -> None:
+    assert [peer.name for peer in chosen("kafka-streams, product-1,kafka-streams")] == ["kafka-streams", "product-1"]
+
+
+# What is measured.
+
+
+def test_time_and_processor_begin_with_the_first_commit_and_what_it_had_does_not_count() -> None:
+    samples = [
+        sample(1, 9.0), sample(4, 10.0, orders=100), sample(5, 10.5, 7, orders=600), sample(6, 11.0, orders=1_100, deltas=2),
+        sample(7, 12.0, orders=1_100, deltas=3), sample(9, 99.0, orders=1_100, deltas=3),
+    ]  # fmt: skip
+    found = figures_of(samples, backlog(1_100), {ORDERS: 1_100, ("p.deltas", 0): 3})
+    assert found == Figures(1_000, 2.0, 3.0, 2.0, 0.0, 7)
+
+
+def test_what_is_committed_at_once_has_no_figures() -> None:
+    assert figures_of([sample(1), sample(2, orders=10)], backlog(10), {ORDERS: 10}) is None
+
+
+def test_a_peer_that_stops_before_its_own_records_are_through_is_no_result() -> None:
+    samples = [sample(1, orders=1), sample(2, orders=10, deltas=1)]
+    with pytest.raises(ProductError, match="wrote for itself"):
+        figures_of(samples, backlog(10), {ORDERS: 10, ("p.deltas", 0): 2})
+
+
+# What is right.
+
+
+def outputs() -> dict[str, list[ReadRecord]]:
+    """What a peer writes that does everything right: what the judged world has, as of the truth's own watermarks."""
+    world, times = exact_world().records, Watermarks(TRUTH)
+    told_ms = times.told()[0]
+    minutes: list[ReadRecord] = []
+    for record in world[REVENUE]:
+        row: Any = codec.decode(record.value)
+        is_last, is_over = row.revision > 1, row.window_end_ms + TERMS.grace_ms <= told_ms
+        row = msgspec.structs.replace(row, status="final" if is_last and is_over else "provisional")
+        minutes.append(record._replace(value=codec.encode(row)))
+    unpaid: list[ReadRecord] = []
+    for partition in range(topics.PARTITIONS):
+        known = [each for each in TRUTH.booked if partition_of(each.order.order_id, topics.PARTITIONS) == partition]
+        rows = unpaid_orders(known, times.of(partition)[0], TERMS.unpaid_after_ms, TERMS.grace_ms)
+        unpaid += [row_record(topics.UNPAID_ORDERS, key, key, row) for key, row in rows.items()]
+    money = [record for record in world[ADJUSTMENTS] if codec.decode(record.value).flow == "money"]  # type: ignore[union-attr]
+    return {**world, REVENUE: minutes, UNPAID: unpaid, ADJUSTMENTS: money}
+
+
+def judged(changed: Outputs) -> list[str]:
+    return [problem.sentence() for problem in judge_outputs(changed, TRUTH, PREFIX, TERMS).problems]
+
+
+def test_the_main_jobs_outputs_are_exact_without_markers_and_without_the_other_flows() -> None:
+    verdict = judge_outputs(outputs(), TRUTH, PREFIX, TERMS)
+    assert verdict.exact, verdict.lines()
+    assert verdict.lines()[0].startswith("EXACT revenue-by-merchant-1m ")
+    assert all(rows.right_count == rows.expected_count > 0 for rows in verdict.rows.values())
+    assert {codec.decode(record.value).status for record in outputs()[REVENUE]} == {"provisional", "final"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("topic", [STATUS, REVENUE, ADJUSTMENTS, UNPAID, "orders.dlq", "payments.dlq", "unmatched-payments"])
+def test_a_row_that_is_missing_is_seen(topic: str) -> None:
+    right = outputs()
+    key = right[topic][-1].key
+    assert judged({**right, topic: [record for record in right[topic] if record.key != key]})
+
+
+@pytest.mark.parametrize("topic", [STATUS, REVENUE])
+def test_an_amount_that_is_wrong_is_seen(topic: str) -> None:
+    right = outputs()
+    last = right[topic][-1]
+    row: Any = codec.decode(last.value)
+    wrong = codec.encode(msgspec.structs.replace(row, captured_minor=row.captured_minor + 1))
+    assert any("captured_minor" in said for said in judged({**right, topic: [*right[topic][:-1], last._replace(value=wrong)]}))
+
+
+@pytest.mark.parametrize("status", ["provisional", "final"])
+def test_a_window_that_is_final_too_early_or_never_is_seen(status: str) -> None:
+    right = outputs()
+    rows = []
+    for record in right[REVENUE]:
+        row: Any = codec.decode(record.value)
+        last = row.revision > 1
+        rows.append(record._replace(value=codec.encode(msgspec.structs.replace(row, status=status))) if last else record)
+    assert any(said.startswith(f"conflicting in {MINUTES.topic.name}") for said in judged({**right, REVENUE: rows}))
+
+
+def test_a_dead_letter_with_another_reason_is_seen() -> None:
+    right = outputs()
+    first = right["orders.dlq"][0]
+    headers = tuple((name, b"no_reason" if name == "__tally.errors.reason" else value) for name, value in first.headers)
+    assert judged({**right, "orders.dlq": [first._replace(headers=headers), *right["orders.dlq"][1:]]})
+
+
+# What the table says.
+
+
+def test_only_right_runs_count_and_ratios_are_of_the_same_repeat() -> None:
+    found = report(
+        run("product-1", 1, 300, 20), run("kafka-streams", 1, 100, 50),
+        run("product-1", 2, 100, 20), run("kafka-streams", 2, 900, 1, right=False),
+        run("product-1", 3, 400, 30), run("kafka-streams", 3, 200, 60),
+    )  # fmt: skip
+    speed, cpu = (found.ratio("product-1", "kafka-streams", name) for name in ("events_per_s", "cpu_us_per_event"))
+    assert speed is not None
+    assert cpu is not None
+    assert (speed.median, speed.low, speed.high) == pytest.approx((2.5, 2.0, 3.0))
+    assert (cpu.low, cpu.high) == pytest.approx((0.4, 0.5))
+    assert not found.exact
+    row = next(line for line in found.lines() if line.startswith("kafka-streams"))
+    assert row.split()[1:4] == ["2/3", "150", "(100-200)"]
+    assert "product-1 / kafka-streams: 2.50 (2.00-3.00) in events/s | 0.45 (0.40-0.50) in CPU per event" in "\n".join(
+        found.lines()
+    )
+
+
+def test_a_peer_that_failed_has_a_row_without_figures_and_the_others_go_on() -> None:
+    found = report(run("product-1", 1, 300, 20), PeerRun("kafka-streams", 1, None, right=False, start_s=0.0, said=("died",)))
+    assert next(line for line in found.lines() if line.startswith("kafka-streams")).split() == ["kafka-streams", "0/1", *"----"]
+    assert found.as_json()["runs"][1]["said"] == ["died"]
+    assert found.as_json()["peers"]["kafka-streams"]["events_per_s"] is None
+    assert "kafka-streams" not in found.plot()
+
+
+def test_the_report_names_what_was_measured_on_what(tmp_path: Path) -> None:
+    found = report(run("product-1", 1, 300, 20), run("limit", 1, 900, 5), run("kafka-streams", 1, 100, 50))
+    found.write(tmp_path / "peers.json")
+    written = json.loads((tmp_path / "peers.json").read_text())
+    assert written["exact"]
+    assert written["machine"]["cpu_count"]
+    assert written["versions"]["librdkafka"]
+    assert written["peers"]["kafka-streams"]["configuration"] == {"threads": "2"}
+    assert written["ratios"]["kafka-streams"]["events_per_s"]["median"] == pytest.approx(3.0)
+
+
+def test_the_longest_bar_is_the_greatest_value_and_all_begin_at_zero() -> None:
+    plot = ET.fromstring(report(run("product-1", 1, 300, 20), run("limit", 1, 900, 5)).plot())  # noqa: S314 - our own
+    widths = [float(bar.attrib["width"]) for bar in plot.iter("{http://www.w3.org/2000/svg}rect") if bar.attrib.get("x")]
+    assert widths[0] == pytest.approx(widths[1] / 3, abs=0.1)
+    assert len(widths) == 6  # two peers in three panels
+
+
+# How the peer in Java is told.
+
+
+def test_the_java_peer_is_told_everything_that_it_asks_for() -> None:
+    asked = set(
+        re.findall(
+            r'(?:getProperty|number)\((?:said, )?"(\w+)"\)', (KAFKA_STREAMS / "src/main/java/peer/Config.java").read_text()
+        )
+    )
+    told = kafka_streams_properties(SETTINGS, Path("folder"))
+    assert len(asked) > 10
+    assert asked - told.keys() == set()
+    assert {name for name in told if not name.startswith("schema.")} == asked
+    assert told["schema.OrderStatus"] == str(max(schema.schema_id for schema in NEWEST.values() if schema.name == "OrderStatus"))
+
+
+def test_properties_are_read_back_as_they_were() -> None:
+    told = {**kafka_streams_properties(SETTINGS, Path("folder")), "state": "C:\\state"}
+    assert parse_properties(properties_text(told)) == told
+
+
+def test_the_pom_pins_its_versions_and_builds_the_newest_schemas() -> None:
+    pom = (KAFKA_STREAMS / "pom.xml").read_text()
+    assert pom_versions(KAFKA_STREAMS / "pom.xml").keys() == {"kafka.version", "avro.version"}
+    newest = {f"{schema.name}.v{schema.version}.avsc" for schema in NEWEST.values()}
+    included = set(re.findall(r"<include>(.+?)</include>", pom))
+    assert len(included) == 10
+    assert included <= newest
