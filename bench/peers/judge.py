@@ -1,4 +1,4 @@
-"""Judges the main job's outputs of any peer by the ground truth alone. Pure, but for :func:`read_outputs`.
+"""Judges the main job's outputs of any peer by the ground truth alone. :func:`judge_outputs` is pure.
 
 A peer has no markers of ours, so how far it must be in event time when it has consumed everything is taken from the
 truth: the least of what its two inputs brought, and for the windows of merchants the least of all partitions, in whole
@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from bench.main_topology import NOT_IN_MAIN
 from connectors.cluster import Cluster
 from connectors.compare_letters import SOURCE_OF, compare_dead_letters
 from connectors.compare_once import compare_adjustments, compare_unmatched, compare_unpaid
 from connectors.compare_tables import AGGREGATES, compare_order_status, compare_windows
 from connectors.ground_truth import Truth
+from connectors.judge import judge
 from connectors.reader import ReadRecord, read_topic
 from connectors.reference_orders import late_rows
 from connectors.terms import Terms
@@ -24,6 +26,7 @@ from connectors.verdict import Problem, Rows
 from schemas import codec, events, topics
 from schemas.partitioning import partition_of
 from schemas.topics import PARTITIONS
+from streams.settings import Settings
 
 Outputs: TypeAlias = Mapping[str, list[ReadRecord]]
 
@@ -98,6 +101,17 @@ def judge_outputs(outputs: Outputs, truth: Truth, prefix: str, terms: Terms) -> 
         *(problem for problem in adjustments.problems if not _is_of_other_flows(problem)),
     ]
     return Judged(rows, tuple(problems))
+
+
+def judge_product(settings: Settings, truth: Truth) -> Judged:
+    """Judge this product's run by its markers too: they say how far it was, also where a slow run left inputs idle for a while.
+
+    Raises:
+        ReadError: the cluster does not answer.
+    """
+    verdict = judge(settings.cluster, settings.prefix, settings.group_id, truth, Terms.of(settings))
+    rows = {name: each for name, each in verdict.topics.items() if name not in NOT_IN_MAIN}
+    return Judged(rows, tuple(problem for problem in verdict.problems if problem.topic not in NOT_IN_MAIN))
 
 
 class Watermarks:

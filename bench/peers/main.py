@@ -16,7 +16,7 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
 from bench import shape
 from bench.main_job import Bench, failures_said
 from bench.main_topology import MAIN_JOB
-from bench.peers.judge import judge_outputs, read_outputs
+from bench.peers.judge import judge_outputs, judge_product, read_outputs
 from bench.peers.programs import PEERS, BuildError, Peer, Run
 from bench.peers.report import LIMIT, OURS, PeerReport, PeerRun
 from bench.peers.run import Backlog, drained_ends, figures_of, follow
@@ -75,8 +75,11 @@ class Comparison:
         if not peer.is_judged:
             return True, ("not judged: it decides nothing",)
         self._bench.say(f"{settings.prefix.rstrip('.')}: the judge reads what it committed", now=True)
-        outputs = read_outputs(settings.cluster, settings.prefix)
-        judged = judge_outputs(outputs, self._truth, settings.prefix, Terms.of(settings))
+        if peer.is_ours:
+            judged = judge_product(settings, self._truth)
+        else:
+            outputs = read_outputs(settings.cluster, settings.prefix)
+            judged = judge_outputs(outputs, self._truth, settings.prefix, Terms.of(settings))
         if peer.name == OURS:
             shape.save(shape.measure(settings.cluster, settings.prefix, events_count, MAIN_JOB), self._shape_file)
         return judged.exact, tuple(judged.lines())

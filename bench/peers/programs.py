@@ -61,6 +61,7 @@ class Peer:
         start: runs its processes.
         group_id: of its consumer group, by the settings it is started with.
         internal: topics it reads back what it wrote from, without the prefix.
+        is_ours: whether it leaves our markers, by which the judge knows how far it was in event time.
         is_judged: whether its outputs must equal the truth; the limit decides nothing.
         ends_itself: whether it ends when everything is consumed; the others wait for more until SIGTERM.
         prepare: builds it.
@@ -72,6 +73,7 @@ class Peer:
     start: Callable[[Run], Any]
     group_id: Callable[[Settings], str]
     internal: tuple[str, ...] = (REVENUE_DELTAS.name,)
+    is_ours: bool = False
     is_judged: bool = True
     ends_itself: bool = False
     prepare: Callable[[], None] = lambda: None
@@ -96,7 +98,7 @@ def _product(workers_count: int) -> Callable[[Run], Any]:
     return start
 
 
-def _product_configuration(settings: Settings) -> Mapping[str, Any]:
+def _our_configuration(settings: Settings) -> Mapping[str, Any]:
     return {
         **{name: getattr(settings, name) for name in SETTINGS},
         "version": "this checkout",
@@ -221,12 +223,12 @@ def _group_of(settings: Settings) -> str:
 PEERS: Mapping[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("product-1", "this product, one worker", _product(1), _group_of, configuration=_product_configuration),
-        Peer("product-2", "this product, two workers", _product(2), _group_of, configuration=_product_configuration),
+        Peer("product-1", "this product, one worker", _product(1), _group_of, is_ours=True, configuration=_our_configuration),
+        Peer("product-2", "this product, two workers", _product(2), _group_of, is_ours=True, configuration=_our_configuration),
         Peer(
             "limit", "Kafka's client alone with product-1's records", _limit,
             lambda settings: f"{_limit_prefix(settings.prefix)}limit",
-            internal=(f"limit.{REVENUE_DELTAS.name}",), is_judged=False, ends_itself=True, configuration=_product_configuration,
+            internal=(f"limit.{REVENUE_DELTAS.name}",), is_judged=False, ends_itself=True, configuration=_our_configuration,
         ),
         Peer(
             "kafka-streams", "Kafka Streams, Processor API, two threads", _kafka_streams,
