@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 import confluent_kafka
 import msgspec
 
+from agents.ports import Limits
 from bench.limit import Spec
 from bench.main_topology import MAIN_WORKER
 from bench.product import ROOT, ProductError, Worker, running_worker
@@ -35,6 +36,11 @@ COMMIT_INTERVAL_MS = 500
 """Exactly-once commits every 100 ms by default; its guide says to commit less often for throughput."""
 CACHE_BYTES = 64 << 20
 """Of records, over all tasks: an order's rows within one commit become one."""
+
+
+STOCK_FAUST = ROOT / "bench" / "peers" / "stock_faust"
+STOCK_FAUST_VENV = ROOT / "build" / "peers" / "stock_faust"
+"""Its own environment: what it needs is no business of ours."""
 
 
 class BuildError(Exception):
@@ -61,6 +67,7 @@ class Peer:
         start: runs its processes.
         group_id: of its consumer group, by the settings it is started with.
         internal: topics it reads back what it wrote from, without the prefix.
+        is_slow: whether it gets the smaller plan, or the others would wait for it for hours.
         is_ours: whether it leaves our markers, by which the judge knows how far it was in event time.
         is_judged: whether its outputs must equal the truth; the limit decides nothing.
         ends_itself: whether it ends when everything is consumed; the others wait for more until SIGTERM.
@@ -70,9 +77,10 @@ class Peer:
 
     name: str
     what: str
-    start: Callable[[Run], Any]
+    start: Callable[[Run], AbstractContextManager[list[Worker]]]
     group_id: Callable[[Settings], str]
     internal: tuple[str, ...] = (REVENUE_DELTAS.name,)
+    is_slow: bool = False
     is_ours: bool = False
     is_judged: bool = True
     ends_itself: bool = False
@@ -83,7 +91,7 @@ class Peer:
 # This product.
 
 
-def _product(workers_count: int) -> Callable[[Run], Any]:
+def _product(workers_count: int) -> Callable[[Run], AbstractContextManager[list[Worker]]]:
     @contextmanager
     def start(run: Run) -> Iterator[list[Worker]]:
         with ExitStack() as stack:
@@ -203,11 +211,58 @@ def pom_versions(pom: Path) -> dict[str, str]:
     return {name: text for name, text in tags.items() if name.endswith(".version")}
 
 
+# Stock Faust.
+
+
+def _build_venv(folder: Path, venv: Path) -> Callable[[], None]:
+    """Give what makes a peer's own environment of the requirements in its folder, at the versions of constraints.txt."""
+
+    def build() -> None:
+        requirements, stamp = folder / "requirements.txt", venv / "installed.txt"
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == requirements.read_text(encoding="utf-8"):
+            return
+        install = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        constraints = ["-c", str(ROOT / "constraints.txt"), "-r", str(requirements)]
+        for command in ([sys.executable, "-m", "venv", "--clear", str(venv)], [*install, *constraints]):
+            made = subprocess.run(command, capture_output=True, text=True, check=False)
+            if made.returncode != 0:
+                said = "\n".join((made.stdout + made.stderr).splitlines()[:10])
+                raise BuildError(f"the environment of {folder.name} could not be made:\n{said}")
+        shutil.copy(requirements, stamp)
+
+    return build
+
+
 @contextmanager
-def _running(command: Sequence[str], log_file: Path) -> Iterator[Worker]:
+def _stock_faust(run: Run) -> Iterator[list[Worker]]:
+    limits = {limit.name: getattr(run.settings, limit.name) for limit in fields(Limits)}
+    environment = {
+        **os.environ,
+        "PEER_PREFIX": run.settings.prefix,
+        "PEER_BOOTSTRAP": run.settings.bootstrap_servers,
+        "PEER_STATE": str(run.folder / "state"),
+        "PEER_LIMITS": msgspec.json.encode(limits).decode(),
+        "PEER_FUTURE_MAX_MS": str(run.settings.future_max_ms),
+    }
+    command = [str(STOCK_FAUST_VENV / "bin" / "python"), str(STOCK_FAUST / "app.py"), "worker", "--loglevel", "warn"]
+    with _running(command, run.folder / "faust.log", environment) as worker:
+        yield [worker]
+
+
+def _venv_configuration(venv: Path, **own: str) -> Callable[[Settings], Mapping[str, Any]]:
+    def configuration(_: Settings) -> Mapping[str, Any]:
+        asked = [str(venv / "bin" / "python"), "-m", "pip", "freeze", "--disable-pip-version-check"]
+        frozen = subprocess.run(asked, capture_output=True, text=True, check=True)
+        return {**dict(line.split("==") for line in frozen.stdout.splitlines() if line.count("==") == 1), **own}
+
+    return configuration
+
+
+@contextmanager
+def _running(command: Sequence[str], log_file: Path, environment: Mapping[str, str] | None = None) -> Iterator[Worker]:
     """Start a program; whatever happens, it has ended afterwards."""
     with log_file.open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         yield Worker(process, log_file)
     finally:
@@ -234,6 +289,11 @@ PEERS: Mapping[str, Peer] = {
             "kafka-streams", "Kafka Streams, Processor API, two threads", _kafka_streams,
             lambda settings: _kafka_streams_group(settings.prefix),
             prepare=_build_kafka_streams, configuration=_kafka_streams_configuration,
+        ),
+        Peer(
+            "faust", "stock Faust, at least once, one process", _stock_faust, lambda settings: f"{settings.prefix}faust",
+            is_slow=True, prepare=_build_venv(STOCK_FAUST, STOCK_FAUST_VENV),
+            configuration=_venv_configuration(STOCK_FAUST_VENV, processing_guarantee="at_least_once", store="rocksdb"),
         ),
     )
 }  # fmt: skip

@@ -45,7 +45,6 @@ class PeerReport:
     """Everything of one comparison. ``peers`` has what each is, ``configurations`` what of it bears on the figures."""
 
     arguments: dict[str, Any]
-    events_count: int
     peers: dict[str, str]
     configurations: dict[str, dict[str, Any]]
     runs: list[PeerRun] = field(default_factory=list)
@@ -100,7 +99,6 @@ class PeerReport:
         return {
             "exact": self.exact,
             "arguments": self.arguments,
-            "events_count": self.events_count,
             "machine": machine(),
             "versions": versions(),
             "peers": {

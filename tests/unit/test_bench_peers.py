@@ -15,10 +15,10 @@ import pytest
 from bench.figures import Figures, Moment
 from bench.peers.judge import MINUTES, Outputs, Watermarks, judge_outputs
 from bench.peers.main import chosen, in_turn
-from bench.peers.programs import KAFKA_STREAMS, PEERS, kafka_streams_properties, pom_versions, properties_text
+from bench.peers.programs import KAFKA_STREAMS, PEERS, STOCK_FAUST, kafka_streams_properties, pom_versions, properties_text
 from bench.peers.report import PeerReport, PeerRun
 from bench.peers.run import Backlog, figures_of
-from bench.product import ProductError, Sample
+from bench.product import ROOT, ProductError, Sample
 from connectors.cluster import Cluster
 from connectors.properties import parse_properties
 from connectors.reader import ReadRecord
@@ -43,7 +43,7 @@ def run(peer: str, repeat: int, events_per_s: float, cpu_us: float, *, right: bo
 
 def report(*runs: PeerRun) -> PeerReport:
     peers = {"product-1": "ours", "limit": "the client", "kafka-streams": "theirs"}
-    return PeerReport({"orders": 10}, 1_000, peers, {"kafka-streams": {"threads": "2"}}, list(runs))
+    return PeerReport({"orders": 10}, peers, {"kafka-streams": {"threads": "2"}}, list(runs))
 
 
 def sample(at_s: float, cpu_s: float = 0.0, rss_bytes: int = 0, **committed: int) -> Sample:
@@ -247,3 +247,10 @@ def test_the_pom_pins_its_versions_and_builds_the_newest_schemas() -> None:
     included = set(re.findall(r"<include>(.+?)</include>", pom))
     assert len(included) == 10
     assert included <= newest
+
+
+def test_what_the_peer_in_python_needs_is_pinned() -> None:
+    wanted = [line for line in (STOCK_FAUST / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    assert "faust-streaming" in wanted
+    assert set(wanted) <= pinned
