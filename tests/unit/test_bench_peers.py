@@ -12,6 +12,10 @@ import click
 import msgspec
 import pytest
 
+from agents.envelope import ENVELOPE_RULES
+from agents.settlement import decide
+from agents.settlement.decide import RULE_BOOK
+from agents.settlement.lifecycle import WAITED_TOO_LONG
 from bench.figures import Figures, Moment
 from bench.peers.judge import MINUTES, Outputs, Watermarks, judge_outputs
 from bench.peers.main import chosen, in_turn
@@ -31,6 +35,7 @@ from tests.unit.judged_world import ADJUSTMENTS, PREFIX, REVENUE, STATUS, TERMS,
 
 SETTINGS = Settings(bootstrap_servers="127.0.0.1:1", prefix="p.")
 ORDERS = ("p.orders", 0)
+LIMITS_OF_RULES = ("MAX_EVENTS_PER_ORDER", "MAX_ID_CHARACTERS", "MAX_AMOUNT_MINOR", "FIRST_TIME_MS", "LAST_TIME_MS")
 
 
 def figures(events_per_s: float, cpu_us: float, rss_mib: int = 100) -> Figures:
@@ -247,6 +252,19 @@ def test_the_pom_pins_its_versions_and_builds_the_newest_schemas() -> None:
     included = set(re.findall(r"<include>(.+?)</include>", pom))
     assert len(included) == 10
     assert included <= newest
+
+
+def test_the_java_peer_has_every_rule_and_limit_under_our_names() -> None:
+    source = "".join(path.read_text() for path in sorted((KAFKA_STREAMS / "src/main/java/peer").glob("*.java")))
+    said = set(re.findall(r'"([a-z0-9]+(?:_[a-z0-9]+)+|truncated|malformed|misrouted)"', source))
+    rules = {rule.reason for rule in RULE_BOOK} | {rule.reason for rule in ENVELOPE_RULES}
+    reasons = rules | {WAITED_TOO_LONG, *codec.REASONS}
+    assert reasons - said == {"incompatible_schema"}  # only a registry's schemas can be that
+    limits = {
+        name: int(text.rstrip("L").replace("_", "")) for name, text in re.findall(r"(?:long|int) (\w+) = ([\d_]+L?);", source)
+    }
+    ours = {name: getattr(decide, name) for name in LIMITS_OF_RULES}
+    assert {name: limits.get(name) for name in LIMITS_OF_RULES} == ours
 
 
 def test_what_the_peer_in_python_needs_is_pinned() -> None:
