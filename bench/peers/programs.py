@@ -244,7 +244,14 @@ def _stock_faust(run: Run) -> Iterator[list[Worker]]:
         "PEER_LIMITS": msgspec.json.encode(limits).decode(),
         "PEER_FUTURE_MAX_MS": str(run.settings.future_max_ms),
     }
-    command = [str(STOCK_FAUST_VENV / "bin" / "python"), str(STOCK_FAUST / "app.py"), "worker", "--loglevel", "warn"]
+    command = [
+        str(STOCK_FAUST_VENV / "bin" / "python"),
+        str(STOCK_FAUST / "app.py"),
+        "worker",
+        "--without-web",
+        "--loglevel",
+        "warn",
+    ]
     with _running(command, run.folder / "faust.log", environment) as worker:
         yield [worker]
 

@@ -22,8 +22,8 @@ from connectors.reader import end_offsets, read_topic
 from schemas.topics import ORDERS, PAYMENTS
 
 SAMPLE_S = 0.1
-QUIET_S = 5.0
-"""Inputs committed and nothing moving for so long: what crosses Kafka a second time is through."""
+QUIET_S = 10.0
+"""Inputs committed and nothing moving for so long: what crosses Kafka a second time is through; Faust commits every 3 s."""
 START_S = 120.0
 """From the start of the processes to the first commit; a virtual machine on a busy computer needs some of it."""
 STALL_S = 60.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -111,6 +112,7 @@ def test_a_peer_that_stops_before_its_own_records_are_through_is_no_result() -> 
 # What is right.
 
 
+@cache
 def outputs() -> dict[str, list[ReadRecord]]:
     """What a peer writes that does everything right: what the judged world has, as of the truth's own watermarks."""
     world, times = exact_world().records, Watermarks(TRUTH)

@@ -54,7 +54,6 @@ app = faust.App(
     stream_wait_empty=False,
     producer_linger=0.05,  # a request for some hundred records: it is the requests that cost, here and on the broker
     producer_max_batch_size=262_144,
-    web_enabled=False,
 )
 
 

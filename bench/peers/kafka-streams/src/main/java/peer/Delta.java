@@ -38,8 +38,8 @@ record Delta(Movement movement, int task, long watermarkMs) {
 
     private static void cell(DataOutputStream out, Movement movement) throws IOException {
         out.writeLong(movement.minuteMs());
-        Bytes8.text(out, movement.merchantId());
-        Bytes8.text(out, movement.currency());
+        Binary.text(out, movement.merchantId());
+        Binary.text(out, movement.currency());
         for (long amount : movement.amounts()) {
             out.writeLong(amount);
         }
@@ -47,8 +47,8 @@ record Delta(Movement movement, int task, long watermarkMs) {
 
     private static Movement cell(DataInputStream in) throws IOException {
         long minuteMs = in.readLong();
-        String merchantId = Bytes8.text(in);
-        String currency = Bytes8.text(in);
+        String merchantId = Binary.text(in);
+        String currency = Binary.text(in);
         long[] amounts = new long[MEASURES];
         for (int at = 0; at < MEASURES; at++) {
             amounts[at] = in.readLong();

@@ -96,9 +96,9 @@ final class OrderState {
         try (DataOutputStream out = new DataOutputStream(bytes)) {
             out.writeBoolean(placed != null);
             if (placed != null) {
-                Bytes8.text(out, placed.merchantId);
-                Bytes8.text(out, placed.customerId);
-                Bytes8.text(out, placed.currency);
+                Binary.text(out, placed.merchantId);
+                Binary.text(out, placed.customerId);
+                Binary.text(out, placed.currency);
                 out.writeLong(placed.amountMinor);
                 out.writeLong(placed.occurredAtMs);
                 out.writeLong(placed.fingerprint);
@@ -111,33 +111,33 @@ final class OrderState {
             out.writeBoolean(wasUnpaid);
             out.writeInt(captures.size());
             for (Capture capture : captures) {
-                Bytes8.text(out, capture.paymentId);
+                Binary.text(out, capture.paymentId);
                 out.writeLong(capture.capturedMinor);
                 out.writeLong(capture.capturedAtMs);
-                Bytes8.text(out, capture.method);
+                Binary.text(out, capture.method);
                 out.writeLong(capture.refundedMinor);
                 out.writeLong(capture.refundedAtMs);
                 out.writeInt(capture.refundIds.size());
                 for (String refundId : capture.refundIds) {
-                    Bytes8.text(out, refundId);
+                    Binary.text(out, refundId);
                 }
             }
             out.writeInt(waiting.size());
             for (Event event : waiting) {
                 out.writeByte(event.kind().ordinal());
-                Bytes8.text(out, event.eventId());
-                Bytes8.text(out, event.orderId());
+                Binary.text(out, event.eventId());
+                Binary.text(out, event.orderId());
                 out.writeLong(event.occurredAtMs());
-                Bytes8.text(out, event.source());
-                Bytes8.text(out, event.currency());
+                Binary.text(out, event.source());
+                Binary.text(out, event.currency());
                 out.writeLong(event.amountMinor());
-                Bytes8.text(out, event.paymentId());
-                Bytes8.text(out, event.method());
-                Bytes8.text(out, event.refundId());
+                Binary.text(out, event.paymentId());
+                Binary.text(out, event.method());
+                Binary.text(out, event.refundId());
             }
             out.writeInt(seen.size());
             for (String eventId : seen) {
-                Bytes8.text(out, eventId);
+                Binary.text(out, eventId);
             }
         } catch (IOException error) {
             throw new IllegalStateException(error);
@@ -150,9 +150,9 @@ final class OrderState {
         try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
             if (in.readBoolean()) {
                 Placed placed = new Placed();
-                placed.merchantId = Bytes8.text(in);
-                placed.customerId = Bytes8.text(in);
-                placed.currency = Bytes8.text(in);
+                placed.merchantId = Binary.text(in);
+                placed.customerId = Binary.text(in);
+                placed.currency = Binary.text(in);
                 placed.amountMinor = in.readLong();
                 placed.occurredAtMs = in.readLong();
                 placed.fingerprint = in.readLong();
@@ -166,25 +166,25 @@ final class OrderState {
             state.wasUnpaid = in.readBoolean();
             for (int left = in.readInt(); left > 0; left--) {
                 Capture capture = new Capture();
-                capture.paymentId = Bytes8.text(in);
+                capture.paymentId = Binary.text(in);
                 capture.capturedMinor = in.readLong();
                 capture.capturedAtMs = in.readLong();
-                capture.method = Bytes8.text(in);
+                capture.method = Binary.text(in);
                 capture.refundedMinor = in.readLong();
                 capture.refundedAtMs = in.readLong();
                 for (int refunds = in.readInt(); refunds > 0; refunds--) {
-                    capture.refundIds.add(Bytes8.text(in));
+                    capture.refundIds.add(Binary.text(in));
                 }
                 state.captures.add(capture);
             }
             for (int left = in.readInt(); left > 0; left--) {
                 Event.Kind kind = Event.Kind.values()[in.readByte()];
                 state.waiting.add(new Event(
-                        kind, Bytes8.text(in), Bytes8.text(in), in.readLong(), Bytes8.text(in), null, null, Bytes8.text(in),
-                        in.readLong(), null, Bytes8.text(in), Bytes8.text(in), Bytes8.text(in)));
+                        kind, Binary.text(in), Binary.text(in), in.readLong(), Binary.text(in), null, null, Binary.text(in),
+                        in.readLong(), null, Binary.text(in), Binary.text(in), Binary.text(in)));
             }
             for (int left = in.readInt(); left > 0; left--) {
-                state.seen.add(Bytes8.text(in));
+                state.seen.add(Binary.text(in));
             }
         } catch (IOException error) {
             throw new IllegalStateException(error);

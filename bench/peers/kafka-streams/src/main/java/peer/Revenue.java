@@ -69,10 +69,10 @@ final class Revenue implements Processor<byte[], byte[], byte[], Out> {
         Bytes key = windowKey(movement);
         byte[] before = windows.get(key);
         byte[] after = new byte[8 * (MEASURES + 1)];
-        Bytes8.putLong(after, 0, before == null ? 1 : Bytes8.getLong(before, 0) + 1);
+        Binary.putLong(after, 0, before == null ? 1 : Binary.getLong(before, 0) + 1);
         for (int at = 0; at < MEASURES; at++) {
-            long known = before == null ? 0 : Bytes8.getLong(before, 8 * (at + 1));
-            Bytes8.putLong(after, 8 * (at + 1), known + movement.amounts()[at]);
+            long known = before == null ? 0 : Binary.getLong(before, 8 * (at + 1));
+            Binary.putLong(after, 8 * (at + 1), known + movement.amounts()[at]);
         }
         windows.put(key, after);
         oldestOpenMs = Math.min(oldestOpenMs, movement.minuteMs());
@@ -103,12 +103,12 @@ final class Revenue implements Processor<byte[], byte[], byte[], Out> {
         try (KeyValueIterator<Bytes, byte[]> open = windows.all()) {
             while (open.hasNext()) {
                 KeyValue<Bytes, byte[]> each = open.next();
-                oldestOpenMs = Bytes8.getLong(each.key.get(), 0);
+                oldestOpenMs = Binary.getLong(each.key.get(), 0);
                 if (oldestOpenMs > overMs()) {
                     return;
                 }
                 byte[] last = each.value.clone();
-                Bytes8.putLong(last, 0, Bytes8.getLong(last, 0) + 1);
+                Binary.putLong(last, 0, Binary.getLong(last, 0) + 1);
                 windows.delete(each.key);
                 send(each.key, last, "final");
             }
@@ -118,18 +118,18 @@ final class Revenue implements Processor<byte[], byte[], byte[], Out> {
 
     private void send(Bytes key, byte[] state, String status) {
         byte[] place = key.get();
-        long startMs = Bytes8.getLong(place, 0);
+        long startMs = Binary.getLong(place, 0);
         String text = new String(place, 8, place.length - 8, StandardCharsets.UTF_8);
         int end = text.lastIndexOf('\0');
         String merchantId = text.substring(0, end);
         String currency = text.substring(end + 1);
         long[] held = new long[MEASURES];
         for (int at = 0; at < MEASURES; at++) {
-            held[at] = Bytes8.getLong(state, 8 * (at + 1));
+            held[at] = Binary.getLong(state, 8 * (at + 1));
         }
         tally.MerchantRevenue row = new tally.MerchantRevenue(
                 merchantId, currency, Instant.ofEpochMilli(startMs), Instant.ofEpochMilli(startMs + Config.MINUTE_MS), status,
-                Bytes8.getLong(state, 0), held[0], held[1], held[2], held[3], held[4], held[2] - held[3]);
+                Binary.getLong(state, 0), held[0], held[1], held[2], held[3], held[4], held[2] - held[3]);
         int partition = partitions.computeIfAbsent(
                 merchantId, id -> Utils.toPositive(Utils.murmur2(id.getBytes(StandardCharsets.UTF_8))) % Config.PARTITIONS);
         byte[] rowKey = Rows.key(merchantId, currency, startMs);
@@ -141,7 +141,7 @@ final class Revenue implements Processor<byte[], byte[], byte[], Out> {
     private static Bytes windowKey(Movement movement) {
         byte[] text = (movement.merchantId() + '\0' + movement.currency()).getBytes(StandardCharsets.UTF_8);
         byte[] key = new byte[8 + text.length];
-        Bytes8.putLong(key, 0, movement.minuteMs());
+        Binary.putLong(key, 0, movement.minuteMs());
         System.arraycopy(text, 0, key, 8, text.length);
         return Bytes.wrap(key);
     }
@@ -152,11 +152,11 @@ final class Revenue implements Processor<byte[], byte[], byte[], Out> {
 
     private static byte[] time(long ms) {
         byte[] bytes = new byte[8];
-        Bytes8.putLong(bytes, 0, ms);
+        Binary.putLong(bytes, 0, ms);
         return bytes;
     }
 
     private static long time(byte[] bytes) {
-        return bytes == null ? 0 : Bytes8.getLong(bytes, 0);
+        return bytes == null ? 0 : Binary.getLong(bytes, 0);
     }
 }

@@ -62,7 +62,8 @@ final class Rows {
         List<Capture> oldestFirst = order.captures;
         if (oldestFirst.size() > 1) {
             oldestFirst = new ArrayList<>(oldestFirst);
-            oldestFirst.sort(Comparator.<Capture>comparingLong(capture -> capture.capturedAtMs).thenComparing(capture -> capture.paymentId));
+            Comparator<Capture> byTime = Comparator.comparingLong(capture -> capture.capturedAtMs);
+            oldestFirst.sort(byTime.thenComparing(capture -> capture.paymentId));
         }
         List<tally.OrderCapture> captures = new ArrayList<>(oldestFirst.size());
         for (Capture capture : oldestFirst) {

@@ -297,7 +297,7 @@ final class Rules {
             case PAYMENT_REFUNDED: {
                 Capture capture = captureOf(order, event);
                 capture.refundedMinor += event.amountMinor();
-                capture.refundedAtMs = Math.max(capture.refundedAtMs == OrderState.NEVER ? 0 : capture.refundedAtMs, event.occurredAtMs());
+                capture.refundedAtMs = Math.max(Math.max(capture.refundedAtMs, 0), event.occurredAtMs());
                 capture.refundIds.add(event.refundId());
                 move(order, event, overMs, said, 0, 0, 0, event.amountMinor(), 0);
                 break;
@@ -336,7 +336,7 @@ final class Rules {
             update(line.getQuantity());
             update(line.getUnitPriceMinor());
         }
-        long found = Bytes8.getLong(md5.digest(), 0);
+        long found = Binary.getLong(md5.digest(), 0);
         return found == 0 ? 1 : found;
     }
 
@@ -348,7 +348,7 @@ final class Rules {
 
     private void update(long number) {
         byte[] bytes = new byte[8];
-        Bytes8.putLong(bytes, 0, number);
+        Binary.putLong(bytes, 0, number);
         md5.update(bytes);
     }
 

@@ -10,8 +10,8 @@ import org.apache.kafka.common.header.Headers;
 import org.apache.kafka.common.header.internals.RecordHeaders;
 import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.common.utils.Utils;
-import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.processor.PunctuationType;
+import org.apache.kafka.streams.processor.StateStore;
 import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
 import org.apache.kafka.streams.processor.api.Record;
@@ -22,8 +22,8 @@ import peer.Rules.Movement;
 import peer.Rules.Said;
 
 /**
- * One order at a time, over both inputs of a partition. What is added to the minutes of merchants is summed in a store and sent
- * on twice a commit at most; a status row goes out when the cache gives the order up.
+ * One order at a time, over both inputs of a partition. What is added to the minutes of merchants is summed in a store and sent on
+ * once per commit interval; a status row goes out when the cache gives the order up.
  */
 final class Settlement implements Processor<byte[], byte[], byte[], Out> {
     static final String ORDERS = "order-state";
@@ -70,10 +70,10 @@ final class Settlement implements Processor<byte[], byte[], byte[], Out> {
         clock = context.getStateStore(CLOCK);
         byte[] times = clock.get(CLOCK_KEY);
         if (times != null) {
-            newestOrderMs = Bytes8.getLong(times, 0);
-            newestPaymentMs = Bytes8.getLong(times, 8);
-            watermarkMs = Bytes8.getLong(times, 16);
-            toldMs = Bytes8.getLong(times, 24);
+            newestOrderMs = Binary.getLong(times, 0);
+            newestPaymentMs = Binary.getLong(times, 8);
+            watermarkMs = Binary.getLong(times, 16);
+            toldMs = Binary.getLong(times, 24);
         }
         try (KeyValueIterator<Bytes, byte[]> left = unsent.all()) {
             while (left.hasNext()) {
@@ -81,7 +81,7 @@ final class Settlement implements Processor<byte[], byte[], byte[], Out> {
                 sums.put(new Place(movement.merchantId(), movement.currency(), movement.minuteMs()), movement.amounts());
             }
         }
-        OnFlush.<String, OrderState>forward(context, (org.apache.kafka.streams.processor.StateStore) orders, this::sendStatus);
+        OnFlush.<String, OrderState>forward(context, (StateStore) orders, this::sendStatus);
         context.schedule(Duration.ofMillis(config.commitIntervalMs()), PunctuationType.WALL_CLOCK_TIME, this::sendSums);
     }
 
@@ -162,10 +162,10 @@ final class Settlement implements Processor<byte[], byte[], byte[], Out> {
 
     private void saveClock() {
         byte[] times = new byte[32];
-        Bytes8.putLong(times, 0, newestOrderMs);
-        Bytes8.putLong(times, 8, newestPaymentMs);
-        Bytes8.putLong(times, 16, watermarkMs);
-        Bytes8.putLong(times, 24, toldMs);
+        Binary.putLong(times, 0, newestOrderMs);
+        Binary.putLong(times, 8, newestPaymentMs);
+        Binary.putLong(times, 16, watermarkMs);
+        Binary.putLong(times, 24, toldMs);
         clock.put(CLOCK_KEY, times);
     }
 
@@ -189,7 +189,7 @@ final class Settlement implements Processor<byte[], byte[], byte[], Out> {
             try (KeyValueIterator<Bytes, byte[]> due = timers.all()) {
                 first = due.hasNext() ? due.next().key.get() : null;
             }
-            nextTimerMs = first == null ? Long.MAX_VALUE : Bytes8.getLong(first, 0);
+            nextTimerMs = first == null ? Long.MAX_VALUE : Binary.getLong(first, 0);
             if (nextTimerMs > watermarkMs) {
                 return;
             }
@@ -211,7 +211,7 @@ final class Settlement implements Processor<byte[], byte[], byte[], Out> {
     private static Bytes timerKey(long dueMs, String orderId) {
         byte[] id = orderId.getBytes(StandardCharsets.UTF_8);
         byte[] key = new byte[8 + id.length];
-        Bytes8.putLong(key, 0, dueMs);
+        Binary.putLong(key, 0, dueMs);
         System.arraycopy(id, 0, key, 8, id.length);
         return Bytes.wrap(key);
     }
@@ -274,7 +274,7 @@ final class Settlement implements Processor<byte[], byte[], byte[], Out> {
     private static Bytes sumKey(Place place) {
         byte[] text = (place.merchantId + '\0' + place.currency).getBytes(StandardCharsets.UTF_8);
         byte[] key = new byte[8 + text.length];
-        Bytes8.putLong(key, 0, place.minuteMs);
+        Binary.putLong(key, 0, place.minuteMs);
         System.arraycopy(text, 0, key, 8, text.length);
         return Bytes.wrap(key);
     }

@@ -5,8 +5,8 @@ import java.io.DataOutput;
 import java.io.IOException;
 
 /** Small helpers for keys and values in the stores. */
-final class Bytes8 {
-    private Bytes8() {}
+final class Binary {
+    private Binary() {}
 
     static void putLong(byte[] to, int at, long value) {
         for (int i = 7; i >= 0; i--) {
