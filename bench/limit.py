@@ -27,7 +27,7 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
 from bench.figures import Figures, Watch, own_watch
 from bench.shape import Size, StageShape, load
 from connectors.cluster import Cluster
-from schemas.topics import TOPICS
+from schemas.topics import BY_NAME, TOPICS
 from streams.settings import Settings
 
 STALL_S = 60.0
@@ -138,17 +138,19 @@ class Limit:
         return Figures.between(self._writers[0].stage.read_records, begin, inputs_done, end, end.rss_bytes)
 
     def _join(self) -> None:
-        """Own every partition, paused, with the group at rest."""
+        """Own every partition, paused, with the group at rest. What came only after that would stay paused."""
         self._consumer.subscribe(sorted(self._topics), on_assign=self._on_assign)
+        wanted_count = sum(BY_NAME[topic].partitions for writer in self._writers for topic in writer.stage.reads)
         deadline = time.monotonic() + STALL_S
         settled_at_s = deadline
         while time.monotonic() < settled_at_s:
             if self._consumer.consume(1, 0.1):
                 raise LimitError("a paused consumer gave a record: librdkafka broke its contract")
-            if settled_at_s == deadline and self._consumer.assignment():
+            if settled_at_s == deadline and len(self._consumer.assignment()) == wanted_count:
                 settled_at_s = time.monotonic() + SETTLE_S
-        if not self._consumer.assignment():
-            raise LimitError(f"the limit's consumer was given no partition within {STALL_S:.0f} s")
+        owned_count = len(self._consumer.assignment())
+        if owned_count < wanted_count:
+            raise LimitError(f"the limit's consumer was given {owned_count} of {wanted_count} partitions within {STALL_S:.0f} s")
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._spec.group_protocol == "consumer":
