@@ -107,22 +107,29 @@ class Worker:
 
 
 @contextmanager
-def running_worker(settings: Settings, log_file: Path, program: Sequence[str] = WORKER) -> Iterator[Worker]:
-    """Start ``tally worker`` (or ``program`` instead of tally); whatever happens, it has ended afterwards."""
-    environment = {
-        **os.environ,
-        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-        **{variable_of(name): str(getattr(settings, name)) for name in ("home", "memory_mb", *RuleSettings.model_fields)},
-    }
-    options = ["worker", "--id", settings.worker_id, "--prefix", settings.prefix, "--web-port", str(_free_port())]
+def running(command: Sequence[str], log_file: Path, environment: Mapping[str, str] | None = None) -> Iterator[Worker]:
+    """Start a program; whatever happens, it has ended afterwards."""
     with log_file.open("wb") as log:
-        process = subprocess.Popen([*program, *options], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         yield Worker(process, log_file)
     finally:
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+@contextmanager
+def running_worker(settings: Settings, log_file: Path, program: Sequence[str] = WORKER) -> Iterator[Worker]:
+    """Start ``tally worker`` (or ``program`` instead of tally)."""
+    environment = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        **{variable_of(name): str(getattr(settings, name)) for name in ("home", "memory_mb", *RuleSettings.model_fields)},
+    }
+    options = ["worker", "--id", settings.worker_id, "--prefix", settings.prefix, "--web-port", str(_free_port())]
+    with running([*program, *options], log_file, environment) as worker:
+        yield worker
 
 
 def run_backlog(

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,7 +19,7 @@ import msgspec
 from agents.ports import Limits
 from bench.limit import Spec
 from bench.main_topology import MAIN_WORKER
-from bench.product import ROOT, ProductError, Worker, running_worker
+from bench.product import ROOT, ProductError, Worker, running, running_worker
 from bench.report import SETTINGS
 from schemas.catalogue import NEWEST
 from schemas.currencies import DECIMALS
@@ -127,7 +127,7 @@ def _limit(run: Run) -> Iterator[list[Worker]]:
     spec = Spec.of(run.settings, output_prefix=output_prefix, shape_file=run.shape_file, broker_pid=run.broker_pid)
     spec_file = run.folder / "limit.spec.json"
     spec_file.write_bytes(msgspec.json.encode(spec))
-    with _running([sys.executable, "-m", "bench.limit", str(spec_file)], run.folder / "limit.log") as worker:
+    with running([sys.executable, "-m", "bench.limit", str(spec_file)], run.folder / "limit.log") as worker:
         yield [worker]
 
 
@@ -159,7 +159,7 @@ def _kafka_streams(run: Run) -> Iterator[list[Worker]]:
     classes = os.pathsep.join([str(target / "classes"), str(target / "lib" / "*")])
     logging = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")
     command = [java, *JVM_OPTIONS, *logging, "-cp", classes, "peer.Main", str(settings_file)]
-    with _running(command, run.folder / "kafka-streams.log") as worker:
+    with running(command, run.folder / "kafka-streams.log") as worker:
         yield [worker]
 
 
@@ -252,7 +252,7 @@ def _stock_faust(run: Run) -> Iterator[list[Worker]]:
         "--loglevel",
         "warn",
     ]
-    with _running(command, run.folder / "faust.log", environment) as worker:
+    with running(command, run.folder / "faust.log", environment) as worker:
         yield [worker]
 
 
@@ -263,19 +263,6 @@ def _venv_configuration(venv: Path, **own: str) -> Callable[[Settings], Mapping[
         return {**dict(line.split("==") for line in frozen.stdout.splitlines() if line.count("==") == 1), **own}
 
     return configuration
-
-
-@contextmanager
-def _running(command: Sequence[str], log_file: Path, environment: Mapping[str, str] | None = None) -> Iterator[Worker]:
-    """Start a program; whatever happens, it has ended afterwards."""
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        yield Worker(process, log_file)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
 
 
 def _group_of(settings: Settings) -> str:
