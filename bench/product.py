@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,8 +119,7 @@ def running(command: Sequence[str], log_file: Path, environment: Mapping[str, st
         process.wait()
 
 
-@contextmanager
-def running_worker(settings: Settings, log_file: Path, program: Sequence[str] = WORKER) -> Iterator[Worker]:
+def running_worker(settings: Settings, log_file: Path, program: Sequence[str] = WORKER) -> AbstractContextManager[Worker]:
     """Start ``tally worker`` (or ``program`` instead of tally)."""
     environment = {
         **os.environ,
@@ -128,8 +127,7 @@ def running_worker(settings: Settings, log_file: Path, program: Sequence[str] = 
         **{variable_of(name): str(getattr(settings, name)) for name in ("home", "memory_mb", *RuleSettings.model_fields)},
     }
     options = ["worker", "--id", settings.worker_id, "--prefix", settings.prefix, "--web-port", str(_free_port())]
-    with running([*program, *options], log_file, environment) as worker:
-        yield worker
+    return running([*program, *options], log_file, environment)
 
 
 def run_backlog(

@@ -12,9 +12,7 @@ from connectors.cluster import Cluster
 from connectors.ground_truth import truth_of
 from connectors.sources.generator import plan
 from connectors.sources.publish import Publisher
-from schemas.topics import TOPICS
-from streams.admin import admin_client, apply_topics, delete_topics
-from streams.settings import Settings
+from streams.local_broker import LocalBroker
 from streams.transaction import Committed, Unknown
 from tests.support.counts import TASKS
 from tests.support.end_txn import EndTxnProxy, Fault
@@ -40,22 +38,25 @@ class Proxied:
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, EndTxnProxy]]:
-    with proxied_broker(tmp_path_factory.mktemp("proxied-broker"), EndTxnProxy) as (broker, proxy):
-        yield broker.cluster, proxy
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalBroker, EndTxnProxy]]:
+    with proxied_broker(tmp_path_factory.mktemp("proxied-broker"), EndTxnProxy) as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def broker(servers: tuple[LocalBroker, EndTxnProxy]) -> LocalBroker:
+    """In the place of everybody's, so that the topics are made on it."""
+    return servers[0]
 
 
 @pytest.fixture
-def proxied(servers: tuple[Cluster, EndTxnProxy], prefix: str) -> Iterator[Proxied]:
-    past, proxy = servers
-    admin = admin_client(Settings(bootstrap_servers=past.bootstrap_servers, prefix=prefix))
-    apply_topics(admin, TOPICS, prefix)
+def proxied(servers: tuple[LocalBroker, EndTxnProxy], topics: str) -> Iterator[Proxied]:
+    broker, proxy = servers
     proxy.arm(Fault.NONE)
     try:
-        yield Proxied(past, proxy, prefix)
+        yield Proxied(broker.cluster, proxy, topics)
     finally:
         proxy.lift()
-        delete_topics(admin, prefix)
 
 
 def test_f05a_a_commit_whose_answer_is_lost_with_its_connection_is_asked_again_and_stands_once(proxied: Proxied) -> None:

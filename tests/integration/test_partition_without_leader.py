@@ -11,9 +11,8 @@ from connectors.reader import read_topic
 from connectors.sources.generator import plan
 from connectors.sources.large import with_large_orders
 from connectors.sources.publish import publish
-from schemas.topics import ORDERS, TOPICS
-from streams.admin import admin_client, apply_topics, delete_topics
-from streams.settings import Settings
+from schemas.topics import ORDERS
+from streams.local_broker import LocalBroker
 from streams.transaction import Committed
 from tests.support.not_leader import NotLeaderProxy
 from tests.support.proxy import proxied_broker
@@ -26,24 +25,20 @@ LARGE_BYTES = 480_000
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, NotLeaderProxy]]:
-    with proxied_broker(tmp_path_factory.mktemp("proxied-broker"), NotLeaderProxy) as (broker, proxy):
-        yield broker.cluster, proxy
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalBroker, NotLeaderProxy]]:
+    with proxied_broker(tmp_path_factory.mktemp("proxied-broker"), NotLeaderProxy) as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def broker(proxied: tuple[LocalBroker, NotLeaderProxy]) -> LocalBroker:
+    """In the place of everybody's, so that the topics are made on it."""
+    return proxied[0]
 
 
 @pytest.fixture
-def past(servers: tuple[Cluster, NotLeaderProxy], prefix: str) -> Iterator[Cluster]:
-    """The cluster itself, with every topic."""
-    cluster, _ = servers
-    admin = admin_client(Settings(bootstrap_servers=cluster.bootstrap_servers, prefix=prefix))
-    apply_topics(admin, TOPICS, prefix)
-    yield cluster
-    delete_topics(admin, prefix)
-
-
-@pytest.fixture
-def proxy(servers: tuple[Cluster, NotLeaderProxy]) -> NotLeaderProxy:
-    return servers[1]
+def proxy(proxied: tuple[LocalBroker, NotLeaderProxy]) -> NotLeaderProxy:
+    return proxied[1]
 
 
 def through(proxy: NotLeaderProxy) -> Cluster:
@@ -51,24 +46,24 @@ def through(proxy: NotLeaderProxy) -> Cluster:
 
 
 def test_f07_a_plan_is_sent_whole_although_the_first_batch_of_each_partition_was_refused(
-    past: Cluster, proxy: NotLeaderProxy, prefix: str
+    broker: LocalBroker, proxy: NotLeaderProxy, topics: str
 ) -> None:
     small = plan(orders=60, seed=7, start_ms=1_795_000_000_000, duplicate_ratio=0, bad_ratio=0)
     whole = with_large_orders(small, orders=60, order_bytes=LARGE_BYTES)
-    topic = ORDERS.named(prefix)
+    topic = ORDERS.named(topics)
     proxy.arm(topic)
-    publish(whole, through(proxy), prefix)
+    publish(whole, through(proxy), topics)
     assert len(proxy.refused) == ORDERS.partitions, "not every partition's first batch was refused"
     sent = sorted(record.value or b"" for record in whole.sent if record.topic is ORDERS)
-    assert sorted(record.value or b"" for record in read_topic(past, topic)) == sent
+    assert sorted(record.value or b"" for record in read_topic(broker.cluster, topic)) == sent
 
 
 def test_f07_a_committed_transaction_is_whole_although_its_first_batch_was_refused(
-    past: Cluster, proxy: NotLeaderProxy, prefix: str
+    broker: LocalBroker, proxy: NotLeaderProxy, topics: str
 ) -> None:
-    proxy.arm(f"{prefix}order-status")
-    writer = Writer(through(proxy), prefix)
+    proxy.arm(f"{topics}order-status")
+    writer = Writer(through(proxy), topics)
     assert isinstance(writer.commit("first", 1, rows=12 * 6, row_bytes=LARGE_BYTES), Committed)
     assert len(proxy.refused) == 12, "not every partition's first batch was refused"
-    assert Written(past, prefix).names() == ["first"]
-    assert sum(1 for _ in read_topic(past, f"{prefix}order-status", settled=True)) == 12 * 6
+    assert Written(broker.cluster, topics).names() == ["first"]
+    assert sum(1 for _ in read_topic(broker.cluster, f"{topics}order-status", settled=True)) == 12 * 6
