@@ -18,33 +18,35 @@ from tests.support.worker import Worker
 from tests.support.workers import Deployment, wait_for
 
 # Small epochs and write buffers: many epochs, and stores that were flushed before the kill.
-SETTINGS = {"epoch_records_max": 150, "memory_mb": 12}
+SETTINGS = {"epoch_records_max": 300, "memory_mb": 12}
 START_MS = 1_795_000_000_000
+ARMED_EVENTS = 1_500
+"""Of each place's share, sent once the kill point is armed: two epochs and more for each worker, so there is one to die in."""
 
 
 def test_f01_i1_epochs_in_which_a_worker_is_killed_are_committed_whole_or_not_at_all(
     broker: LocalBroker, topics: str, tmp_path: Path
 ) -> None:
-    whole = plan(orders=9_000, seed=1, start_ms=START_MS)
-    sent_to = [len(whole.sent) * number // len(KILL_POINTS) for number in range(len(KILL_POINTS) + 1)]
+    whole = plan(orders=15_000, seed=1, start_ms=START_MS)
+    share = len(whole.sent) // len(KILL_POINTS)
     with Deployment(tmp_path, broker.cluster, topics, **SETTINGS) as tally:
         first, publisher = tally.start("w1"), Publisher(broker.cluster, topics)
         for number, place in enumerate(KILL_POINTS):
-            now = tmp_path / place
-            second = tally.start("w2", {"TALLY_KILL_AT": place, "TALLY_KILL_AFTER_EPOCHS": "6", "TALLY_KILL_WHEN": str(now)})
+            now, flushed = tmp_path / place, flushed_by(tally)
+            second = tally.start("w2", {"TALLY_KILL_AT": place, "TALLY_KILL_AFTER_EPOCHS": "10", "TALLY_KILL_WHEN": str(now)})
             wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == TASKS // 2)  # noqa: B023 - waited for at once
-            own = second.tasks()
-            half = (sent_to[number] + sent_to[number + 1]) // 2
-            publisher.send(whole.sent[sent_to[number] : half])
-            wait_for("w2's stores keep 300 keys", lambda: keys_kept(second) >= 300)  # noqa: B023 - waited for at once
+            own, kept = second.tasks(), keys_kept(second)
+            part = whole.sent[number * share : (number + 1) * share if place != KILL_POINTS[-1] else None]
+            publisher.send(part[:-ARMED_EVENTS])
+            wait_for("w2's stores keep 1,000 keys more", lambda: keys_kept(second) >= kept + 1_000)  # noqa: B023 - waited for at once
             now.touch()
-            publisher.send(whole.sent[half : sent_to[number + 1]])
+            publisher.send(part[-ARMED_EVENTS:])
             evidence = second.died()
             assert tally.lag(own) > 0, "nothing was left to do in its own partitions"
             assert evidence["killed_at"] == place
-            assert evidence["epoch"] > 6
+            assert evidence["epoch"] >= 10
             assert evidence["records"] > 0
-        assert list(tally.state_of("w2").rglob("*.sst")), "no store of its own was flushed before it was killed"
+            assert flushed_by(tally) - flushed, "no store of its own was flushed before the kill"
         publisher.close()
         again = tally.start("w2")
         wait_for("the restarted worker has tasks", again.tasks)
@@ -57,7 +59,7 @@ def test_f01_i1_workers_killed_at_random_moments_lose_and_repeat_nothing(
     seed: int, broker: LocalBroker, topics: str, tmp_path: Path
 ) -> None:
     chance = random.Random(seed)
-    whole = plan(orders=5_000, seed=seed, start_ms=START_MS)
+    whole = plan(orders=8_000, seed=seed, start_ms=START_MS)
     with Deployment(tmp_path, broker.cluster, topics, **SETTINGS) as tally:
         tally.start("w1")
         tally.start("w2")
@@ -70,6 +72,11 @@ def test_f01_i1_workers_killed_at_random_moments_lose_and_repeat_nothing(
             tally.start(killed.worker.worker_id)
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()
+
+
+def flushed_by(tally: Deployment) -> set[Path]:
+    """Give the files that w2's stores were flushed to so far."""
+    return set(tally.state_of("w2").rglob("*.sst"))
 
 
 def keys_kept(worker: Worker) -> int:

@@ -17,7 +17,7 @@ from tests.support.workers import Deployment, wait_for
 @pytest.mark.parametrize(
     ("orders", "epoch_records_max"),
     [
-        pytest.param(200, 20, id="small epochs"),
+        pytest.param(600, 20, id="small epochs"),
         pytest.param(15_000, 8_000, id="epochs that are still handed over when it is fenced"),
     ],
 )
