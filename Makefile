@@ -12,7 +12,7 @@ COLUMNS := $(VENV)/.columns-by-$(if $(shell command -v cargo),extension,fastavro
 SOURCES := schemas agents streams connectors tests bench
 ARGS ?=
 
-.PHONY: help setup demo test test-fast promtool bench bench-peers bench-memory bench-growth bench-codec lint types contracts format docs clean
+.PHONY: help setup demo test test-fast promtool bench bench-peers bench-memory bench-growth bench-scale bench-codec lint types contracts format docs clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ bench-memory: setup ## memory and events/s with a small budget beside the defaul
 
 bench-growth: setup ## 3 million events through one worker with little memory: does it grow? (ARGS="--events N --plot FILE")
 	$(BIN)/python bench/growth.py $(ARGS)
+
+bench-scale: setup ## cost per event and bytes per live key by keys, partitions, workers, repeats, hot keys, memory (ARGS="--rows a,b --report FILE")
+	$(BIN)/python bench/scale/main.py $(ARGS)
 
 bench-codec: setup ## Avro to columns and back, by the extension and by fastavro, beside the row codec (ARGS="--records N --report FILE")
 	$(BIN)/python bench/codec.py $(ARGS)

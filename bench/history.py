@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 from operator import add
 
 from connectors.audit import Cut
@@ -11,7 +12,7 @@ from connectors.balance import account, outcomes_of
 from connectors.cluster import Cluster
 from connectors.ground_truth import Money, truth_of
 from connectors.reader import latest_per_key, read_topic
-from connectors.reference import MINUTE_MS, revenue_by_merchant
+from connectors.reference import MINUTE_MS, Booked, revenue_by_merchant
 from connectors.sources.draft import SPAN_MS
 from connectors.sources.generator import Plan, plan
 from connectors.verdict import Outcomes
@@ -54,13 +55,15 @@ class Sums:
 
     def add(self, sent: Plan) -> None:
         """Add a slice."""
-        truth, known = truth_of(sent), self.outcomes
-        self.outcomes = Outcomes(
-            known.consumed + truth.sent_count, known.applied + truth.applied_count, known.duplicates + truth.duplicates_count,
-            known.dead + truth.dead_count,
-        )  # fmt: skip
-        self.accepted.update(truth.accepted_money)
-        for key, row in revenue_by_merchant(truth.booked, MINUTE_MS).items():
+        truth = truth_of(sent)
+        outcomes = Outcomes(truth.sent_count, truth.applied_count, truth.duplicates_count, truth.dead_count)
+        self.take(outcomes, truth.accepted_money, truth.booked)
+
+    def take(self, outcomes: Outcomes, accepted: Money, booked: Iterable[Booked]) -> None:
+        """Add what becomes of some records: how many each outcome has, the money that was accepted, and what of it counts."""
+        self.outcomes = Outcomes(*map(add, astuple(self.outcomes), astuple(outcomes)))
+        self.accepted.update(accepted)
+        for key, row in revenue_by_merchant(booked, MINUTE_MS).items():
             _add(self._minutes, key, tuple(row[measure] for measure in MEASURES))
 
     def problems(self, cut: Cut, cluster: Cluster, prefix: str) -> list[str]:

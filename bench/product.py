@@ -39,7 +39,9 @@ STOP_S = 15.0
 """SIGTERM is answered within 10 s."""
 WORKER = (sys.executable, "-c", "from streams.cli import main; main()")
 """The ``tally`` command, also where its script is not on the path."""
-RUNS = re.compile(r"task \S+ runs from")
+TOLD = ("home", "memory_mb", "idle_after_ms")
+"""Settings that a worker is told by the bench, beside those of the rules."""
+RUNS = re.compile(r"task (\S+) runs from")
 RESTORED = re.compile(r"restored (\d+) tasks: (\d+) records in ([\d.]+) s")
 LOG_TAIL_LINES = 15
 
@@ -85,14 +87,14 @@ class Worker:
         tail = "\n".join(self.log().splitlines()[-LOG_TAIL_LINES:])
         return ProductError(f"the worker {what}; the last it said:\n{tail}")
 
-    def wait_for(self, come: Callable[[], bool], what: str, look_s: float = START_SAMPLE_S) -> None:
-        """Wait until ``come``, or raise ProductError when the worker dies or a minute passes."""
-        deadline = time.monotonic() + STALL_S
+    def wait_for(self, come: Callable[[], bool], what: str, look_s: float = START_SAMPLE_S, within_s: float = STALL_S) -> None:
+        """Wait until ``come``, or raise ProductError when the worker dies or a minute (``within_s``) passes."""
+        deadline = time.monotonic() + within_s
         while not come():
             if self.process.poll() is not None:
                 raise self.fail(f"ended with {self.process.returncode} before it {what}")
             if time.monotonic() > deadline:
-                raise self.fail(f"had not {what} after {STALL_S:.0f} s")
+                raise self.fail(f"had not {what} after {within_s:.0f} s")
             time.sleep(look_s)
 
     def stop(self) -> None:
@@ -124,7 +126,7 @@ def running_worker(settings: Settings, log_file: Path, program: Sequence[str] = 
     environment = {
         **os.environ,
         "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-        **{variable_of(name): str(getattr(settings, name)) for name in ("home", "memory_mb", *RuleSettings.model_fields)},
+        **{variable_of(name): str(getattr(settings, name)) for name in (*TOLD, *RuleSettings.model_fields)},
     }
     options = ["worker", "--id", settings.worker_id, "--prefix", settings.prefix, "--web-port", str(_free_port())]
     return running([*program, *options], log_file, environment)
