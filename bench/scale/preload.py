@@ -27,8 +27,10 @@ from streams.topology import TOPOLOGY
 from streams.transaction import Committed, Transaction, TransactionalProducer
 from streams.waiting import Waiting
 
-CHUNK_ORDERS = 20_000
-"""In one transaction: some 40,000 records, which a broker takes well within a worker's time-out of ten seconds."""
+CHUNK_ORDERS = 10_000
+"""In one transaction: some 20,000 records, which a broker takes well within a worker's time-out of ten seconds."""
+ATTEMPTS_MAX = 5
+"""Of one chunk; a busy broker lets a call of two seconds time out now and then. Written twice, it leaves the same state."""
 SETTLEMENT = TOPOLOGY[0]
 
 
@@ -83,17 +85,24 @@ def preload(settings: Settings, orders: LiveOrders, say: Callable[[str], None]) 
         while chunk := list(islice(made, CHUNK_ORDERS)):
             epoch += 1
             records = [Output(changelog, key, value, partition) for partition, key, value in rows.of(chunk)]
-            outcome = producer.commit(
-                Transaction(records, _markers(settings, epoch), _offsets(settings), consumer.consumer_group_metadata())
-            )
-            if not isinstance(outcome, Committed):
-                raise BenchError(f"the live orders could not be written: {outcome.cause}")
+            metadata = consumer.consumer_group_metadata()
+            _commit(producer, Transaction(records, _markers(settings, epoch), _offsets(settings), metadata))
             done.rows_count += len(records)
             done.rows_bytes += sum(len(record.key or b"") + len(record.value or b"") for record in records)
             say(f"{min(epoch * CHUNK_ORDERS, orders.count):,} of {orders.count:,} live orders written")
     finally:
         consumer.close()
     return done
+
+
+def _commit(producer: TransactionalProducer, transaction: Transaction) -> None:
+    cause = ""
+    for _ in range(ATTEMPTS_MAX):
+        outcome = producer.commit(transaction)
+        if isinstance(outcome, Committed):
+            return
+        cause = outcome.cause
+    raise BenchError(f"the live orders could not be written in {ATTEMPTS_MAX} attempts, the last one: {cause}")
 
 
 def _offsets(settings: Settings) -> dict[tuple[str, int], int]:
