@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct
 
 from agents.outcomes import Decision, Duplicate, Rejected
 from schemas.events import Record
 from schemas.topics import Topic
+
+if TYPE_CHECKING:
+    import polars as pl
 
 S = TypeVar("S")
 
@@ -74,6 +79,35 @@ class Tick:
     idle: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Columns:
+    """The records of a batch in columns.
+
+    Attributes:
+        frames: by record type, for every type that the stage reads: the fields of the type, times as integers, and ``at`` (its
+            place among all records of the batch, in order of arrival) and ``partition``.
+        others: by place, the rows that stand in no frame: columns are stricter than records (``schemas/columns.py``).
+    """
+
+    frames: Mapping[type, pl.DataFrame]
+    others: Mapping[int, Row]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of a table in columns.
+
+    Attributes:
+        frame: the fields of each row that was found.
+        places: of these rows among the slots that were asked for.
+        others: places of rows that are there and have no columns, such as those of an older layout.
+    """
+
+    frame: pl.DataFrame
+    places: Sequence[int]
+    others: Sequence[int]
+
+
 class Batch(Protocol):
     """The records of one epoch for one agent, over all its tasks, in order of arrival per partition.
 
@@ -83,6 +117,13 @@ class Batch(Protocol):
     @property
     def rows(self) -> Sequence[Row]:
         """What could be decoded; what could not is a dead letter already."""
+
+    @property
+    def columns(self) -> Columns | None:
+        """The same in columns; None where it is not worth it (few records), or the extension is not built."""
+
+    def rows_at(self, places: Sequence[int]) -> Sequence[Row]:
+        """Give some of the rows, by their places."""
 
     @property
     def ticks(self) -> Sequence[Tick]:
@@ -107,8 +148,14 @@ class Batch(Protocol):
     ) -> Decision[S] | None:
         """Run ``decide(state, row.event, *facts)`` and count the outcome; None: a duplicate or a dead letter, nothing to keep."""
 
+    def tally(self, partition: int, *, applied: int = 0, duplicates: int = 0, other_content: int = 0) -> None:
+        """Count the outcomes of records that were decided in columns; ``other_content`` are among the duplicates."""
+
     def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
         """Write a record in this epoch's transaction; without ``partition`` murmur2 of the key decides."""
+
+    def emit_columns(self, topic: Topic, record_type: type[Struct], keys: Sequence[bytes], frame: pl.DataFrame) -> None:
+        """Write a record for each row of a frame that has the fields of the type; murmur2 of the key decides where."""
 
     def count(self, partition: int, name: str, amount: int) -> None:
         """Add to a running counter of the task; it is committed with the epoch."""
@@ -125,6 +172,12 @@ class Table(Protocol[S]):
 
     def put_many(self, rows: Mapping[Slot, S | None]) -> None:
         """Write rows in this epoch; None deletes."""
+
+    def get_columns(self, slots: Sequence[Slot]) -> Found:
+        """Give the rows as of the last commit and what this epoch wrote, in columns."""
+
+    def put_columns(self, slots: Sequence[Slot], frame: pl.DataFrame) -> None:
+        """Write a row for each slot, from a frame that has the fields of the table's rows."""
 
     def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
         """Give up to ``keys_max`` keys of one task that sort below ``bound``, smallest first, as :meth:`get_many` sees them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from agents.outcomes import Decision, Duplicate, Rejected
@@ -12,7 +12,7 @@ S = TypeVar("S")
 
 
 class Fold:
-    """Runs ``decide`` over every row of a batch, in order, each on the state that the one before left.
+    """Runs ``decide`` over every row of a batch, or over some ``rows``, in order, each on the state that the one before left.
 
     Iterate to get ``(row, state before, Decision)`` for each applied row; when the iteration has
     ended, ``changed`` holds the last state of every changed slot and the table has them. What a
@@ -26,17 +26,19 @@ class Fold:
         key_of: Callable[[Any], bytes],
         decide: Callable[..., Decision[Any] | Duplicate | Rejected],
         facts_of: Callable[[Row], tuple[Any, ...]] = lambda _: (),
+        rows: Sequence[Row] | None = None,
     ) -> None:
         self._batch = batch
         self._table = table
         self._key_of = key_of
         self._decide = decide
         self._facts_of = facts_of
+        self._rows = batch.rows if rows is None else rows
         self.changed: dict[Slot, Any] = {}
 
     def __iter__(self) -> Iterator[tuple[Row, Any, Decision[Any]]]:
         batch, decide, facts_of, changed = self._batch, self._decide, self._facts_of, self.changed
-        rows = batch.rows
+        rows = self._rows
         slots = [(row.partition, self._key_of(row.event)) for row in rows]
         states = self._table.get_many(slots)
         for row, slot in zip(rows, slots, strict=True):

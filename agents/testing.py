@@ -14,15 +14,18 @@ tables and batches over RocksDB and Kafka's messages.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from functools import cached_property
+from typing import Any, TypeAlias, TypeVar
 
-import msgspec
+import polars as pl
 
 from agents.outcomes import Decision, Duplicate, Rejected
-from agents.ports import AgentFunction, Limits, Row, Runtime, Slot, TableSpec, Tick
-from schemas.codec import encode
+from agents.ports import AgentFunction, Columns, Limits, Row, Runtime, Slot, TableSpec, Tick
+from agents.testing_tables import MemoryTable, in_columns
+from schemas.codec import PREFIXES, decode, encode
+from schemas.columns import encoded
 from schemas.events import Record
 from schemas.partitioning import partition_of
 from schemas.topics import Topic
@@ -96,56 +99,14 @@ class MemoryWorld:
         return Counter({name: amount for name, amount in total.items() if amount})
 
 
-class MemoryTable(Generic[S]):
-    """Implements :class:`agents.ports.Table`. Rows are kept as bytes, so that what cannot be stored fails here too."""
-
-    def __init__(self, spec: TableSpec[S]) -> None:
-        self.spec = spec
-        self._committed: dict[Slot, bytes] = {}
-        self._pending: dict[Slot, S | None] = {}
-
-    def get_many(self, slots: Sequence[Slot]) -> dict[Slot, S | None]:
-        """Give the rows as of the last commit and what this epoch wrote; None where there is none."""
-        return {slot: self._pending[slot] if slot in self._pending else self._read(slot) for slot in slots}
-
-    def put_many(self, rows: Mapping[Slot, S | None]) -> None:
-        """Write rows in this epoch; None deletes."""
-        self._pending.update(rows)
-
-    def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
-        """Give up to ``keys_max`` keys of one task that sort below ``bound``, smallest first."""
-        below = [slot for slot in self._committed.keys() | self._pending.keys() if slot[0] == partition and slot[1] < bound]
-        there = [slot[1] for slot in below if self._pending.get(slot, True) is not None]
-        return sorted(there)[:keys_max]
-
-    def commit(self) -> None:
-        """Keep what the epoch wrote."""
-        for slot, row in self._pending.items():
-            if row is None:
-                self._committed.pop(slot, None)
-            else:
-                self._committed[slot] = msgspec.msgpack.encode(row)
-        self._pending = {}
-
-    def forget(self) -> None:
-        """Throw away what the epoch wrote."""
-        self._pending = {}
-
-    @property
-    def committed(self) -> dict[Slot, S | None]:
-        """All committed rows."""
-        return {slot: self._read(slot) for slot in self._committed}
-
-    def _read(self, slot: Slot) -> S | None:
-        value = self._committed.get(slot)
-        return None if value is None else msgspec.msgpack.decode(value, type=self.spec.row)
-
-
 class MemoryBatch:
     """Implements :class:`agents.ports.Batch`; what it collects counts only once it is committed."""
 
-    def __init__(self, items: Iterable[Item], world: MemoryWorld, again: Collection[int] = ()) -> None:
+    def __init__(
+        self, items: Iterable[Item], world: MemoryWorld, again: Collection[int] = (), *, reads: Collection[type[Any]] = ()
+    ) -> None:
         items = list(items)
+        self._reads = reads
         self._rows = [MemoryRow(*item) for item in items if not isinstance(item, Tick)]
         self._ticks = sorted((item for item in items if isinstance(item, Tick)), key=lambda tick: tick.partition)
         self._partitions = sorted({row.partition for row in self._rows} | {tick.partition for tick in self._ticks} | set(again))
@@ -166,6 +127,15 @@ class MemoryBatch:
     def rows(self) -> Sequence[Row]:
         """The records, in order of arrival."""
         return self._rows
+
+    @cached_property
+    def columns(self) -> Columns | None:
+        """The records in columns, if the batch was made with the types of records that its stage ``reads``."""
+        return in_columns(self._rows, self._reads) if self._reads and self._rows else None
+
+    def rows_at(self, places: Sequence[int]) -> Sequence[Row]:
+        """Give some of the rows, by their places."""
+        return [self._rows[place] for place in places]
 
     @property
     def ticks(self) -> Sequence[Tick]:
@@ -210,6 +180,17 @@ class MemoryBatch:
                 self.count(row.partition, "duplicates|other_content", 1)
         return None
 
+    def tally(self, partition: int, *, applied: int = 0, duplicates: int = 0, other_content: int = 0) -> None:
+        """Count the outcomes of records that were decided in columns."""
+        self.count(partition, "applied", applied)
+        self.count(partition, "duplicates", duplicates)
+        self.count(partition, "duplicates|other_content", other_content)
+
+    def emit_columns(self, topic: Topic, record_type: type[Any], keys: Sequence[bytes], frame: pl.DataFrame) -> None:
+        """Write a record for each row of a frame that has the fields of the type."""
+        for key, value in zip(keys, encoded(record_type, frame, PREFIXES[record_type]), strict=True):
+            self.emit(topic, key, decode(value))
+
     def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
         """Write a record; without ``partition`` murmur2 of the key decides.
 
@@ -235,10 +216,14 @@ class MemoryBatch:
 
 
 class MemoryRuntime:
-    """Implements :class:`agents.ports.Runtime`; ``world`` holds everything committed so far."""
+    """Implements :class:`agents.ports.Runtime`; ``world`` holds everything committed so far.
 
-    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+    ``reads`` are the types of records whose batches are given in columns too.
+    """
+
+    def __init__(self, limits: Limits = Limits(), *, reads: Collection[type[Any]] = ()) -> None:  # noqa: B008 - frozen
         self.limits = limits
+        self._reads = reads
         self.world = MemoryWorld()
         self._tables: dict[str, MemoryTable[Any]] = {}
         self._agents: dict[str, AgentFunction] = {}
@@ -277,7 +262,7 @@ class MemoryRuntime:
         if len(self._agents) != 1:
             raise ValueError(f"run takes one agent at a time, and {declare.__module__} declares {sorted(self._agents) or 'none'}")
         (function,) = self._agents.values()
-        to_run = [MemoryBatch(items, self.world) for items in batches]
+        to_run = [MemoryBatch(items, self.world, reads=self._reads) for items in batches]
         committed: list[MemoryBatch] = []
         _drive(function(self._stream(to_run, redo, committed)))
         if len(committed) < len(to_run):

@@ -30,8 +30,9 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
 
 from schemas.catalogue import NEWEST
 from schemas.codec import PREFIXES, decode, encode
-from schemas.columns import Codec, WireColumns, is_built, way
+from schemas.columns import Codec, WireColumns
 from schemas.events import Cell, Deltas, FlowDeltas, OrderLine, OrderPlaced, OrderStatus, PaymentCaptured, Record, Source
+from schemas.extension import is_built, way
 
 BEGIN = 5
 """Of the datum, behind magic byte and id."""

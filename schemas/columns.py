@@ -5,7 +5,7 @@ What a batch holds goes to Polars by Arrow's C data interface, without a Python 
 - **rust**: the extension in ``columns_rs/``, built by ``make`` where cargo exists, and by the image.
 - **fastavro**: where it is not built, or is of another version. Same columns, same refusals, slower than ``codec.decode``.
 
-:func:`way` says which one a process has, as a sentence for its log.
+:func:`schemas.extension.way` says which one a process has, as a sentence for its log.
 
 Shapes. A frame has one column per field of the reader's schema, in its order, and one row per good record, in the order of the
 values. With n good records:
@@ -39,7 +39,6 @@ finds only where the bytes end, the two may name different ones.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,10 +53,8 @@ from schemas import columns_by_fastavro
 from schemas.catalogue import NEWEST
 from schemas.codec import REASONS, Undecodable, decode
 from schemas.column_plans import NoColumnsError, dtype, plan_of
+from schemas.extension import extension, is_built
 from schemas.wire import FIXED, SchemaId, Wire, WriterSchema, framing
-
-PLAN_VERSION = 1
-"""Of the plans; an extension that was built for others is not used."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +75,6 @@ class Decoded:
     refused: tuple[Refusal, ...]
 
 
-@cache
-def _extension() -> tuple[Any, str]:
-    """Give the extension or None, and a sentence."""
-    try:
-        found: Any = importlib.import_module("tally_columns")
-    except ImportError as error:
-        return None, f"Avro columns by fastavro: the extension is not built ({error}); make setup builds it where cargo exists"
-    if getattr(found, "PLAN_VERSION", None) != PLAN_VERSION:
-        return None, "Avro columns by fastavro: the extension is of another version; make setup builds it anew"
-    return found, "Avro columns by the extension (rust)"
-
-
-def way() -> str:
-    """Say by which way this process has its columns, and why; for a log."""
-    return _extension()[1]
-
-
-def is_built() -> bool:
-    """Whether the extension is there."""
-    return _extension()[0] is not None
-
-
 class Codec:
     """Batches of one schema. A codec holds no state; threads may share one, and the extension releases the GIL."""
 
@@ -116,11 +91,8 @@ class Codec:
             RuntimeError: the extension must be there, and is not.
         """
         plan = plan_of(writer, reader)
-        extension, why = _extension()
-        if by_extension and extension is None:
-            raise RuntimeError(why)
         self.name = plan.name
-        self.by_extension = extension is not None and by_extension is not False
+        self.by_extension = by_extension is True or (is_built() and by_extension is not False)
         _, names, shapes = plan.shape
         self.schema = pl.Schema({name: dtype(shape) for name, shape in zip(names, shapes, strict=True)})
         """Names and types of the columns."""
@@ -128,8 +100,9 @@ class Codec:
         self._decoder: Any
         self._encoder: Any
         if self.by_extension:
-            self._decoder = extension.Decoder(plan.op, plan.shape)
-            self._encoder = extension.Encoder(plan.shape)
+            made = extension()
+            self._decoder = made.Decoder(plan.op, plan.shape)
+            self._encoder = made.Encoder(plan.shape)
         else:
             self._decoder = columns_by_fastavro.Decoder(plan)
             self._encoder = columns_by_fastavro.Encoder(plan)
@@ -253,6 +226,8 @@ class WireColumns:
         """Give the codec of a writer's schema; None: no columns can come of it."""
         if schema_id not in self._codecs:
             schema = self._wire.readers.get(schema_id)
+            if schema is None:
+                return None  # a registry may know it later
             made = None
             if isinstance(schema, WriterSchema):
                 try:
@@ -274,6 +249,47 @@ class WireColumns:
         except Undecodable as error:
             return Refusal(index, error.reason, str(error))
         return None
+
+
+@cache
+def fixed() -> WireColumns:
+    """Give the columns of the catalogue's own ids, one for all."""
+    return WireColumns()
+
+
+def encoded(record_type: type[msgspec.Struct], frame: pl.DataFrame, prefix: bytes) -> list[bytes]:
+    """Give the values of records, from a frame that has the names of their fields: the prefix, and the newest schema's datum."""
+    return fixed().newest(record_type).encode(as_wire(record_type, frame), prefix)
+
+
+def as_records(record_type: type[msgspec.Struct], frame: pl.DataFrame) -> pl.DataFrame:
+    """Give columns under the names that the record's fields have in Python, times as integers in their unit."""
+    names = {field.encode_name: field.name for field in msgspec.structs.fields(record_type)}
+    times = [name for name, kind in frame.schema.items() if kind.is_temporal()]
+    return frame.with_columns(pl.col(times).to_physical()).rename(names, strict=False)
+
+
+def empty_records(record_type: type[msgspec.Struct]) -> pl.DataFrame:
+    """Give the columns of :func:`as_records` for no record."""
+    schema = json.loads(NEWEST[record_type].text)
+    return as_records(record_type, pl.DataFrame(schema=Codec(schema, schema).schema))
+
+
+def as_wire(record_type: type[msgspec.Struct], frame: pl.DataFrame) -> pl.DataFrame:
+    """Give columns with the names of a record's fields, and of those of records in it, under the names of its schema."""
+    return frame.select(_on_wire(pl.col(field.name), field).alias(field.encode_name) for field in _fields(record_type))
+
+
+def _fields(struct: type[msgspec.Struct]) -> Sequence[Any]:
+    info: Any = msgspec.inspect.type_info(struct)
+    return list(info.fields)
+
+
+def _on_wire(column: pl.Expr, field: Any) -> pl.Expr:
+    inner = getattr(getattr(field.type, "item_type", None), "fields", None)
+    if inner is None:
+        return column
+    return column.list.eval(pl.element().struct.rename_fields([each.encode_name for each in inner]))
 
 
 def _moved(part: Decoded, indexes: Sequence[int]) -> Decoded:

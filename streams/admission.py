@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Message, murmur2
 
@@ -12,6 +13,9 @@ from agents.envelope import Envelope, refusal
 from agents.outcomes import Rejected
 from schemas.topics import Kind, Topic
 from schemas.wire import FIXED, Wire
+
+if TYPE_CHECKING:
+    from schemas.columns import WireColumns
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,13 @@ class Admission:
     future_max_ms: int
     partition_counts: Mapping[str, int] = field(default_factory=dict)
     wire: Wire = FIXED
+
+    @cached_property
+    def columns(self) -> WireColumns:
+        """Values to columns, by the same ids."""
+        from schemas.columns import WireColumns  # noqa: PLC0415 - it brings Polars, 50 MB that not every worker has
+
+        return WireColumns(self.wire)
 
     def refusal(self, topic: Topic, message: Message, event: Any) -> Rejected | None:
         """Give the rule that a record of an input breaks; None for all others."""

@@ -15,6 +15,7 @@ from streams.agent_restarts import Supervisor
 from streams.batch import EngineBatch
 from streams.engine import Engine
 from streams.identity import Identity
+from streams.in_columns import with_columns
 from streams.kill_points import KillPoint
 from streams.lag import LagReader, LagWatch
 from streams.own_epoch import Agent
@@ -131,7 +132,7 @@ async def _batches(stream: Any) -> AsyncIterator[EngineBatch]:
 
 def create_app(settings: Settings, topology: Topology = TOPOLOGY) -> TallyApp:
     """Give the worker's Faust app, not started."""
-    topology = topology_of(settings.version, topology)
+    topology = with_columns(topology_of(settings.version, topology), settings.memory_mb)
     engine = Engine(settings, topology, KillPoint.from_environment())
     app = TallyApp(
         settings.group_id,

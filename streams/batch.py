@@ -4,49 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from confluent_kafka import Message
+from msgspec import Struct
 
 from agents.outcomes import Decision, Duplicate, Rejected
-from agents.ports import Row, Tick
-from schemas.codec import PREFIXES, Undecodable, decode, encode
+from agents.ports import Columns, Row, Tick
+from schemas.codec import PREFIXES, encode
 from schemas.events import Record
 from schemas.topics import BY_NAME, Topic
 from schemas.wire import FIXED
 from streams.admission import Admission
+from streams.arrivals import Arrived, EngineRow, Reader
 from streams.dead_letters import Cause, dead_letter_headers
 from streams.effects import Effects
-from streams.messages import id_header, list_headers
+from streams.messages import list_headers
 from streams.tasks import Task
 from streams.topology import Stage
 
+if TYPE_CHECKING:
+    import polars as pl
+
 S = TypeVar("S")
-
-
-class EngineRow:
-    """One decoded record: where it came from, and the event."""
-
-    __slots__ = ("event", "message", "partition")
-
-    def __init__(self, message: Message, partition: int, event: Any) -> None:
-        self.message = message
-        self.partition = partition
-        self.event = event
-
-
-@dataclass(frozen=True)
-class RawColumns:
-    """The batch as columns of what came over the wire, for agents that work on columns."""
-
-    partitions: list[int]
-    offsets: list[int]
-    timestamps_ms: list[int]
-    keys: list[bytes | None]
-    values: list[bytes | None]
 
 
 class StageRecords:
@@ -74,29 +56,20 @@ class StageRecords:
         self.messages = messages
         self.tasks = tasks
         self.topics = {topic.named(prefix): topic for topic in stage.reads}
+        self._reader = Reader(self.topics, admission)
 
     @cached_property
-    def decoded(self) -> tuple[list[EngineRow], list[tuple[Message, Cause]]]:
-        """What can be decided, in order of arrival per partition, and what cannot."""
-        rows: list[EngineRow] = []
-        dead: list[tuple[Message, Cause]] = []
-        admission = self.admission
-        wire = self.wire
-        expected = {name: frozenset(topic.values) for name, topic in self.topics.items()}
-        for message in self.messages:
-            try:
-                event = decode(message.value(), wire, id_header(message) if wire.by_registry else None)
-                if type(event) not in expected[message.topic()]:  # type: ignore[index]
-                    _refuse_type(event, message)
-            except Undecodable as error:
-                dead.append((message, Cause("undecodable", error.reason, str(error), error)))
-                continue
-            refused = admission and admission.refusal(self.topics[message.topic() or ""], message, event)
-            if refused:
-                dead.append((message, Cause("envelope", refused.reason, refused.detail)))
-            else:
-                rows.append(EngineRow(message, message.partition(), event))  # type: ignore[arg-type]
-        return rows, dead
+    def arrived(self) -> Arrived:
+        """What can be decided, and what cannot: in columns, if the stage takes them and there are enough records for it."""
+        if 0 < self.stage.columns_from <= len(self.messages):
+            return self._reader.in_columns(self.messages)
+        return self._reader.one_by_one(self.messages)
+
+    def rows_at(self, places: Iterable[int]) -> list[EngineRow]:
+        """Give some of the records that stand in columns, read alone."""
+        others = self.arrived.columns.others if self.arrived.columns else {}
+        found = [others.get(place) or self._reader.read(self.messages[place]) for place in places]
+        return cast("list[EngineRow]", found)
 
     @cached_property
     def counts(self) -> Counter[int]:
@@ -104,16 +77,10 @@ class StageRecords:
         return Counter(message.partition() or 0 for message in self.messages)
 
     @cached_property
-    def columns(self) -> RawColumns:
-        """The same records as columns, undecoded."""
-        messages = self.messages
-        return RawColumns(
-            partitions=[message.partition() or 0 for message in messages],
-            offsets=[message.offset() or 0 for message in messages],
-            timestamps_ms=[message.timestamp()[1] for message in messages],
-            keys=[message.key() for message in messages],
-            values=[message.value() for message in messages],
-        )
+    def all_rows(self) -> list[EngineRow]:
+        """All that could be decoded, for who takes no columns."""
+        dead = {id(message) for message, _ in self.arrived.dead}
+        return self.rows_at(at for at, message in enumerate(self.messages) if id(message) not in dead)
 
     def only(self, tasks: Collection[Task]) -> StageRecords:
         """Give the records of these very tasks; one that took another's place has records of its own to come."""
@@ -160,18 +127,23 @@ class EngineBatch:
         self._now_ms = now_ms
         for partition, count in records.counts.items():
             self.count(partition, "consumed", count)
-        for message, cause in records.decoded[1]:
+        for message, cause in records.arrived.dead:
             self._bury(message, cause)
 
     @property
     def rows(self) -> Sequence[Row]:
         """What could be decoded, in order of arrival per partition."""
-        return self._records.decoded[0]
+        arrived = self._records.arrived
+        return arrived.rows if arrived.columns is None else self._records.all_rows
 
     @property
-    def columns(self) -> RawColumns:
-        """The same records as columns, undecoded."""
-        return self._records.columns
+    def columns(self) -> Columns | None:
+        """The same in columns; None where rows are cheaper, or the extension is not built."""
+        return self._records.arrived.columns
+
+    def rows_at(self, places: Sequence[int]) -> Sequence[Row]:
+        """Give some of the rows, by their places."""
+        return self._records.rows_at(places)
 
     @property
     def ticks(self) -> Sequence[Tick]:
@@ -186,7 +158,8 @@ class EngineBatch:
     @property
     def is_for_agents(self) -> bool:
         """Whether an agent is to see it: not if it has nothing but records that cannot be read."""
-        return bool(self.rows or self._records.ticks or self._records.again)
+        arrived = self._records.arrived
+        return bool(len(arrived.dead) < len(self.messages) or self._records.ticks or self._records.again)
 
     def epoch(self, partition: int) -> int:
         """Give the number that the task's marker of this epoch will have."""
@@ -216,6 +189,22 @@ class EngineBatch:
         elif isinstance(outcome, Rejected):
             self._bury(row.message, Cause("rule", outcome.reason, outcome.detail))  # type: ignore[attr-defined]
         return None
+
+    def tally(self, partition: int, *, applied: int = 0, duplicates: int = 0, other_content: int = 0) -> None:
+        """Count the outcomes of records that were decided in columns."""
+        counts = {"applied": applied, "duplicates": duplicates, "duplicates|other_content": other_content}
+        for name, count in counts.items():
+            if count:
+                self._effects.count(self.tasks[partition], name, count)
+        self._effects.in_columns[self.stage.name] += applied + duplicates
+
+    def emit_columns(self, topic: Topic, record_type: type[Struct], keys: Sequence[bytes], frame: pl.DataFrame) -> None:
+        """Write a record in this epoch's transaction for each row of a frame."""
+        from schemas.columns import encoded  # noqa: PLC0415 - it brings Polars, 50 MB that not every worker has
+
+        topic = topic.of(self.stage.version)
+        prefix = self._records.wire.prefixes.get(topic.name, PREFIXES)[record_type]
+        self._effects.write_many(topic, topic.named(self._records.prefix), keys, encoded(record_type, frame, prefix))
 
     def emit(self, topic: Topic, key: bytes, value: Record, partition: int | None = None) -> None:
         """Write a record in this epoch's transaction."""
@@ -257,7 +246,3 @@ class PoisonedInternalTopicError(Exception):
     def __init__(self, message: Message, cause: Cause) -> None:
         where = f"{message.topic()}/{message.partition()} at offset {message.offset()}"
         super().__init__(f"{where}: {cause.message}; {message.topic()} has no dead-letter topic")
-
-
-def _refuse_type(event: object, message: Message) -> None:
-    raise Undecodable("unexpected_type", f"{message.topic()} does not carry {type(event).__name__}")

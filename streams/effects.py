@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from confluent_kafka import Message
@@ -38,13 +40,17 @@ class RecordTooLargeError(Exception):
 
 
 class Effects:
-    """Outputs, counters, dead records and tasks that want another epoch, of one attempt; table rows are pending in the tables."""
+    """Outputs, counters, dead records and tasks that want another epoch, of one attempt; table rows are pending in the tables.
+
+    ``in_columns`` counts by stage the records that were decided in columns.
+    """
 
     def __init__(self) -> None:
         self.outputs: list[Output] = []
         self.counters: dict[Task, Counter[str]] = {}
         self.dead: dict[Task, list[Message]] = {}
         self.again: set[Task] = set()
+        self.in_columns: Counter[str] = Counter()
 
     def write(self, topic: Topic, name: str, key: bytes, value: bytes, partition: int) -> None:
         """Add an output record.
@@ -54,6 +60,15 @@ class Effects:
         """
         check_size(topic, len(key) + len(value))
         self.outputs.append(Output(name, key, value, partition))
+
+    def write_many(self, topic: Topic, name: str, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Add output records whose keys decide where they go.
+
+        Raises:
+            RecordTooLargeError: one is larger than its topic takes.
+        """
+        check_size(topic, max(map(len, keys), default=0) + max(map(len, values), default=0))
+        self.outputs += map(Output, repeat(name), keys, values)
 
     def bury(self, task: Task, topic: Topic, name: str, message: Message, headers: Headers) -> None:
         """Add a dead letter of a task: key, value and timestamp as they came, cut if the topic takes no record of that size."""

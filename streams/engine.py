@@ -266,7 +266,7 @@ class Engine:
             self.sends.answer(sends, outcome)
         if isinstance(outcome, Committed):
             await self._settle(prepared, outcome)
-            self.meter.committed(effects.counters, time.monotonic() - began_s)
+            self.meter.committed(effects.counters, effects.in_columns, time.monotonic() - began_s)
         elif isinstance(outcome, Unknown):
             await self._doubt(prepared.positions, outcome.cause)
         return outcome

@@ -83,6 +83,7 @@ class _Page:
                 kind, _, reason = name.partition("|")
                 if kind == "dead" and reason:
                     reasons[reason if reason in REMEDIES else EXCEPTION] += amount
+        samples[metrics.IN_COLUMNS].append(((stage.name,), self._engine.meter.in_columns[stage.name]))
         if any(topic.dead_letters for topic in stage.reads):
             samples[metrics.DEAD_LETTERS] += [((stage.name, reason), reasons[reason]) for reason in (*REMEDIES, EXCEPTION)]
 

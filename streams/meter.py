@@ -44,14 +44,22 @@ class Meter:
 
     def __init__(self) -> None:
         self.counters: dict[tuple[str, int], Counter[str]] = {}
+        self.in_columns: Counter[str] = Counter()
         self.aborts: Counter[str] = Counter()
         self.epoch_seconds = Histogram()
         self.restore_seconds = Histogram()
         self.restored_records = 0
 
-    def committed(self, added: Mapping[Task, Counter[str]], seconds: float) -> None:
-        """Note an epoch that was committed and applied: what it added to each task's counters, and what its attempt took."""
+    def committed(self, added: Mapping[Task, Counter[str]], in_columns: Mapping[str, int], seconds: float) -> None:
+        """Note an epoch that was committed and applied.
+
+        Args:
+            added: what it added to each task's counters.
+            in_columns: by stage, how many records were decided in columns.
+            seconds: what its attempt took.
+        """
         self.epoch_seconds.observe(seconds)
+        self.in_columns.update(in_columns)
         for task, counter in added.items():
             if task.stage is not None:
                 self.counters.setdefault((task.stage.name, task.partition), Counter()).update(counter)

@@ -44,6 +44,10 @@ DEAD_LETTERS = Metric(
     "tally_dead_letters_total", Kind.COUNTER, "records", ("stage", "reason"),
     "records that could not be processed, by the reason in README's tables; `exception` is any exception that a rule raised",
 )  # fmt: skip
+IN_COLUMNS = Metric(
+    "tally_records_in_columns_total", Kind.COUNTER, "records", ("stage",),
+    "records of committed epochs that were decided in columns, many at once; all other consumed ones were decided one by one",
+)  # fmt: skip
 EPOCHS = Metric(
     "tally_epoch_duration_seconds", Kind.HISTOGRAM, "seconds", (),
     "of each committed epoch, from its first decision to its last write; `_count` counts epochs",
@@ -118,9 +122,9 @@ MEMORY = Metric("tally_memory_resident_bytes", Kind.GAUGE, "bytes", (), "residen
 WORKER = Metric("tally_worker_info", Kind.GAUGE, "1", ("worker", "group"), "1; says which worker answers")
 
 METRICS = (
-    CONSUMED, APPLIED, DUPLICATES, DEAD_LETTERS, EPOCHS, ABORTS, RESTORED, RESTORES, RESTORE_LEFT, TASK_STATE, LAG_RECORDS,
-    LAG_SECONDS, NEWEST_EVENT, WAITING, WAITING_EVENTS, TRANSACTION_AGE, POLL_AGE, READY, CLUSTER_WAITS, MEMORY_BUDGET, MEMORY,
-    WORKER,
+    CONSUMED, APPLIED, DUPLICATES, DEAD_LETTERS, IN_COLUMNS, EPOCHS, ABORTS, RESTORED, RESTORES, RESTORE_LEFT, TASK_STATE,
+    LAG_RECORDS, LAG_SECONDS, NEWEST_EVENT, WAITING, WAITING_EVENTS, TRANSACTION_AGE, POLL_AGE, READY, CLUSTER_WAITS,
+    MEMORY_BUDGET, MEMORY, WORKER,
 )  # fmt: skip
 
 _INTRODUCTION = """\

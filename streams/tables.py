@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from heapq import merge
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from agents.ports import Slot, TableSpec
+from agents.ports import Found, Slot, TableSpec
 from streams.tasks import Task
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from schemas.packed import PackedColumns
 
 S = TypeVar("S")
 
@@ -26,27 +32,24 @@ class EngineTable(Generic[S]):
         self.spec = spec
         self._tasks = tasks
         self._in_epoch = in_epoch
-        self._pending: dict[Slot, S | None] = {}
+        self._pending: dict[Slot, bytes | None] = {}
         self._version = bytes([spec.version])
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(spec.row).decode
 
     def get_many(self, slots: Sequence[Slot]) -> dict[Slot, S | None]:
         """Give the rows as of the last commit and what this epoch wrote; None where there is none."""
-        found: dict[Slot, S | None] = dict.fromkeys(slots)
-        keys: dict[int, list[bytes]] = {}
-        for slot in found:
-            if slot in self._pending:
-                found[slot] = self._pending[slot]
-            else:
-                keys.setdefault(slot[0], []).append(slot[1])
-        for partition, wanted in keys.items():
-            store = self._tasks[partition].store
-            assert store is not None  # noqa: S101 - only running tasks have records
-            for key, value in zip(wanted, store.get_many(self.spec.name, wanted), strict=True):
-                if value is not None:
-                    found[partition, key] = self._row(value)
-        return found
+        found = self._values(slots)
+        return {slot: None if value is None else self._row(value) for slot, value in found.items()}
+
+    def get_columns(self, slots: Sequence[Slot]) -> Found:
+        """Give the rows as of the last commit and what this epoch wrote, in columns. Each slot is asked for once."""
+        there = [(place, value) for place, value in enumerate(self._values(slots).values()) if value is not None]
+        good = [(place, value) for place, value in there if value[0] == self.spec.version]
+        frame, others = self._columns.decode([value for _, value in good], begin=1)
+        refused = {good[number][0] for number in others}
+        read = [place for place, _ in good if place not in refused]
+        return Found(frame, read, sorted({place for place, _ in there}.difference(read)))
 
     def put_many(self, rows: Mapping[Slot, S | None]) -> None:
         """Write rows in this epoch; None deletes.
@@ -54,9 +57,18 @@ class EngineTable(Generic[S]):
         Raises:
             RuntimeError: no agent has a batch in hand, so there is no epoch that could carry the rows.
         """
-        if not self._in_epoch():
-            raise RuntimeError(f"table {self.spec.name} is written outside an epoch: only an agent with a batch in hand may")
-        self._pending.update(rows)
+        self._must_be_in_epoch()
+        version, encode = self._version, self._encode
+        self._pending.update({slot: None if row is None else version + encode(row) for slot, row in rows.items()})
+
+    def put_columns(self, slots: Sequence[Slot], frame: pl.DataFrame) -> None:
+        """Write a row for each slot in this epoch, from a frame that has the fields of the table's rows.
+
+        Raises:
+            RuntimeError: as :meth:`put_many`.
+        """
+        self._must_be_in_epoch()
+        self._pending.update(zip(slots, self._columns.encode(frame, self._version), strict=True))
 
     def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
         """Give up to ``keys_max`` keys of one task that sort below ``bound``, smallest first, as :meth:`get_many` sees them."""
@@ -73,8 +85,35 @@ class EngineTable(Generic[S]):
 
     def take_changes(self) -> Iterator[tuple[int, bytes, bytes | None]]:
         """Give what the epoch wrote, as (partition, key, value), and keep it pending."""
-        for (partition, key), row in self._pending.items():
-            yield partition, key, None if row is None else self._version + self._encode(row)
+        for (partition, key), value in self._pending.items():
+            yield partition, key, value
+
+    @cached_property
+    def _columns(self) -> PackedColumns:
+        from schemas.packed import PackedColumns  # noqa: PLC0415 - it brings Polars, 50 MB that not every worker has
+
+        return PackedColumns(self.spec.row)  # type: ignore[arg-type]  # rows are structs
+
+    def _must_be_in_epoch(self) -> None:
+        if not self._in_epoch():
+            raise RuntimeError(f"table {self.spec.name} is written outside an epoch: only an agent with a batch in hand may")
+
+    def _values(self, slots: Sequence[Slot]) -> dict[Slot, bytes | None]:
+        """Give rows as they are stored, in the order of the slots."""
+        found: dict[Slot, bytes | None] = dict.fromkeys(slots)
+        keys: dict[int, list[bytes]] = {}
+        for slot in found:
+            if slot in self._pending:
+                found[slot] = self._pending[slot]
+            else:
+                keys.setdefault(slot[0], []).append(slot[1])
+        for partition, wanted in keys.items():
+            store = self._tasks[partition].store
+            assert store is not None  # noqa: S101 - only running tasks have records
+            for key, value in zip(wanted, store.get_many(self.spec.name, wanted), strict=True):
+                if value is not None:
+                    found[partition, key] = value
+        return found
 
     def _row(self, value: bytes) -> Any:
         if value[0] != self.spec.version:

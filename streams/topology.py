@@ -33,7 +33,10 @@ from schemas.topics import Topic
 
 @dataclass(frozen=True)
 class Stage:
-    """One agent: the co-partitioned topics it reads, the tables it keeps, where their changes are logged, what it writes."""
+    """One agent: the co-partitioned topics it reads, the tables it keeps, where their changes are logged, what it writes.
+
+    ``columns_from``: from so many records in an epoch on it is given them in columns; 0: never.
+    """
 
     name: str
     reads: tuple[Topic, ...]
@@ -41,6 +44,7 @@ class Stage:
     changelog: Topic
     writes: tuple[Topic, ...]
     declare: Callable[[Runtime], None]
+    columns_from: int = 0
 
     @property
     def version(self) -> str:
@@ -49,6 +53,9 @@ class Stage:
 
 
 Topology = tuple[Stage, ...]
+
+COLUMNS_FROM = 400
+"""Below it rows are cheaper (bench/README.md, "Learnt")."""
 
 TOPOLOGY: Topology = (
     Stage(
@@ -61,6 +68,7 @@ TOPOLOGY: Topology = (
             topics.REVENUE_DELTAS, topics.CUSTOMER_DELTAS, topics.CONTROL_TOTALS,
         ),
         declare=settlement.declare,
+        columns_from=COLUMNS_FROM,
     ),
     Stage(
         name="revenue",

@@ -23,13 +23,13 @@ commit and are no cycles; with Python's own 700 the collector walked over them a
 
 def run_worker(settings: Settings, topology: Topology = TOPOLOGY) -> None:
     """Run until SIGTERM or SIGINT; raise what made the worker stop otherwise."""
-    gc.freeze()  # what is imported stays
     gc.set_threshold(*GC_THRESHOLDS)
     asyncio.run(_run(settings, topology))
 
 
 async def _run(settings: Settings, topology: Topology) -> None:
     app = create_app(settings, topology)
+    gc.freeze()  # what is imported stays
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

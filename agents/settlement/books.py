@@ -7,7 +7,7 @@ and not yet counted by ``revenue`` (its ``windowed`` and ``adjusted``) is in fli
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from agents.flows import MONEY, Movement
 from agents.outcomes import Decision
@@ -85,6 +85,13 @@ class Books:
         self._waiting[partition] += (len(decision.state.waiting) if decision.state else 0) - (
             len(before.waiting) if before else 0
         )
+
+    def add_booked(self, partition: int, currency: str, amounts: Iterable[int]) -> None:
+        """Enter the sums, in the order of the measures of money, of events that were all booked."""
+        for measure, amount in zip(MONEY.measures, amounts, strict=True):
+            if amount:
+                for account in ("accepted", "booked"):
+                    self._sums[partition, account, currency, measure] += amount
 
     def totals(self) -> Iterator[tuple[int, str, int]]:
         """Give ``(partition, counter name, amount)``, names such as ``accepted|EUR|captured_minor``."""

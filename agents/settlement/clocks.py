@@ -10,6 +10,7 @@ ticks move it on, a set time behind the wall clock. It never goes back.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from agents.flows import MINUTE_MS
 from agents.ports import Batch, Limits, Row, Tick
@@ -21,18 +22,18 @@ NEWEST = "newest_ms|"
 WATERMARK = "watermark_ms"
 IDLE = "idle|"
 INPUTS = (ORDERS.name, PAYMENTS.name)
-_INPUT_OF = {event_type: topic.name for topic in (ORDERS, PAYMENTS) for event_type in topic.values}
+INPUT_OF = {event_type: topic.name for topic in (ORDERS, PAYMENTS) for event_type in topic.values}
 TOLD_MS = 1_000
 """Watermarks are told in whole seconds: often enough for minutes, and a bound on how often."""
 
 
+@dataclass
 class _Clock:
     """Of one task."""
 
-    def __init__(self, newest_ms: dict[str, int], idle: dict[str, bool], watermark_ms: int) -> None:
-        self.newest_ms = newest_ms
-        self.idle = idle
-        self.watermark_ms = watermark_ms
+    newest_ms: dict[str, int]
+    idle: dict[str, bool]
+    watermark_ms: int
 
     def move(self, now_ms: int | None = None) -> None:
         """Let the watermark follow; ``now_ms`` is where ticks may move it while all inputs are idle."""
@@ -66,23 +67,32 @@ class Clocks:
         self._before = {partition: (clock.told, clock.counters()) for partition, clock in self._clocks.items()}
         for tick in batch.ticks:
             self._hear(tick)
-        for partition, name in {(row.partition, _INPUT_OF[type(row.event)]) for row in batch.rows}:
+        for partition, name in _arrived(batch):
             self._clocks[partition].idle[name] = False
-        self._times = {(partition, name): self._times_at(partition, name) for partition in self._clocks for name in INPUTS}
+        self._times = {(where, name): self._times_at(clock, name) for where, clock in self._clocks.items() for name in INPUTS}
 
     def times_of(self, row: Row) -> tuple[Times, Limits]:
         """Give what :func:`decide` is told of the time when it is the row's turn."""
-        return self._times[row.partition, _INPUT_OF[type(row.event)]], self._limits
+        return self._times[row.partition, INPUT_OF[type(row.event)]], self._limits
 
     def note(self, row: Row) -> None:
         """Take the time of an applied event."""
-        partition, name, occurred_at_ms = row.partition, _INPUT_OF[type(row.event)], row.event.occurred_at_ms
-        clock = self._clocks[partition]
+        self.reach(row.partition, type(row.event), row.event.occurred_at_ms)
+
+    def reach(self, partition: int, event_type: type, occurred_at_ms: int) -> None:
+        """Take the newest time of applied events of a type."""
+        name, clock = INPUT_OF[event_type], self._clocks[partition]
         if occurred_at_ms > clock.newest_ms[name]:
             clock.newest_ms[name] = occurred_at_ms
             clock.move()
             for each in INPUTS:
-                self._times[partition, each] = self._times_at(partition, each)
+                self._times[partition, each] = self._times_at(clock, each)
+
+    def standing(self) -> Iterator[tuple[int, dict[str, int | None], int]]:
+        """Give ``(partition, newest times, watermark)`` of each task; the newest time of an input that is idle is None."""
+        for partition, clock in self._clocks.items():
+            newest_ms = {name: None if clock.idle[name] else clock.newest_ms[name] for name in INPUTS}
+            yield partition, newest_ms, clock.watermark_ms
 
     def watermarks_ms(self) -> Iterator[tuple[int, int]]:
         """Give ``(partition, watermark)`` of each task."""
@@ -114,15 +124,24 @@ class Clocks:
         clock.idle = {name: name in tick.idle for name in INPUTS}
         clock.move(tick.now_ms - self._limits.idle_delay_ms)
 
-    def _times_at(self, partition: int, name: str) -> Times:
+    def _times_at(self, clock: _Clock, name: str) -> Times:
         """An input that was idle is as far as its task: nothing of before is taken for new when it wakes up."""
-        clock, limits = self._clocks[partition], self._limits
+        limits = self._limits
         reached_ms = max(clock.newest_ms[name], clock.watermark_ms)
         return Times(
             clock.watermark_ms,
             max(reached_ms - limits.dedup_horizon_ms, 0),
             max(reached_ms - limits.grace_ms - MINUTE_MS, 0),
         )
+
+
+def _arrived(batch: Batch) -> set[tuple[int, str]]:
+    """Give ``(partition, input)`` of all records."""
+    if batch.columns is None:
+        return {(row.partition, INPUT_OF[type(row.event)]) for row in batch.rows}
+    frames = batch.columns.frames.items()
+    others = {(row.partition, INPUT_OF[type(row.event)]) for row in batch.columns.others.values()}
+    return others | {(partition, INPUT_OF[kind]) for kind, frame in frames for partition in frame["partition"].unique()}
 
 
 def _restored(batch: Batch, partition: int) -> _Clock:

@@ -85,11 +85,7 @@ class Combiner:
         """Add a decision's outputs: movements are summed, rows kept."""
         for output in outputs:
             if isinstance(output, Movement):
-                if output.flow not in self._flows:
-                    continue
-                cells, place = self._cells[output.flow], output[1:3]
-                known = cells.get(place)
-                cells[place] = output.amounts if known is None else tuple(map(add, known, output.amounts))
+                self.add_sum(output.flow, output.dimensions, output.minute_ms, output.amounts)
             elif isinstance(output, RevenueAdjustment):
                 if output.flow not in self._names:
                     continue
@@ -97,6 +93,13 @@ class Combiner:
             else:
                 topic = UNPAID_ORDERS if isinstance(output, UnpaidOrder) else UNMATCHED_PAYMENTS
                 self._rows.append((topic, output.order_id.encode(), output))
+
+    def add_sum(self, flow: Flow, dimensions: tuple[str, ...], minute_ms: int, amounts: tuple[int, ...]) -> None:
+        """Add to one minute of a flow."""
+        if flow in self._flows:
+            cells, place = self._cells[flow], (dimensions, minute_ms)
+            known = cells.get(place)
+            cells[place] = amounts if known is None else tuple(map(add, known, amounts))
 
     def rows(self) -> Iterator[tuple[Topic, bytes, Any]]:
         """Give ``(topic, key, row)`` of what is no sum."""

@@ -11,6 +11,7 @@ from agents.settlement.state import OrderState, Timer
 
 FIRED_MAX = 1_000
 """Timers of one task that one epoch fires, so that a jump in time is no giant epoch; the next ones fire the others."""
+TIMER = Timer()
 _TIME_BYTES = 8
 
 
@@ -24,18 +25,21 @@ class Timers:
 
     def follow(self, before: Mapping[Slot, OrderState | None], after: Mapping[Slot, OrderState | None]) -> None:
         """Note how orders were, and how they are."""
+        self.move((slot, self._due_ms(before[slot]), self._due_ms(order)) for slot, order in after.items())
+
+    def move(self, orders: Iterable[tuple[Slot, int | None, int | None]]) -> None:
+        """Note of orders when they were due, and when they are; None: never."""
         changed: dict[Slot, Timer | None] = {}
-        for slot, order in after.items():
-            partition, order_key = slot
-            was, limits = before[slot], self._limits
-            was_ms = None if was is None else due_ms(was, limits)
-            is_ms = None if order is None else due_ms(order, limits)
+        for (partition, order_key), was_ms, is_ms in orders:
             if was_ms != is_ms:
                 if was_ms is not None:
                     changed[partition, _key(was_ms) + order_key] = None
                 if is_ms is not None:
-                    changed[partition, _key(is_ms) + order_key] = Timer()
+                    changed[partition, _key(is_ms) + order_key] = TIMER
         self._table.put_many(changed)
+
+    def _due_ms(self, order: OrderState | None) -> int | None:
+        return None if order is None else due_ms(order, self._limits)
 
     def fire(
         self, batch: Batch, watermarks_ms: Iterable[tuple[int, int]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from agents.outcomes import Decision
 from agents.ports import AgentFunction, Limits, Runtime, Stream, Table, TableSpec
 from agents.settlement.agent import declare
+from agents.settlement.column_batch import KINDS
 from agents.testing import MemoryRuntime, MemoryWorld
 from schemas.codec import encode
 from schemas.events import Event, OrderCancelled, OrderPlaced
@@ -25,6 +27,7 @@ from streams.tables import EngineTable
 from streams.tasks import Tasks
 from streams.topology import TOPOLOGY
 from tests.property.histories import ANY_HISTORIES
+from tests.support.columns import NEEDS_EXTENSION
 from tests.unit.messages import PREFIX, SETTLEMENT, message, running_task
 from tests.unit.orders import placed
 
@@ -51,13 +54,17 @@ class EngineRuntime:
 
         return declared
 
-    def run(self, events: list[Event]) -> None:
+    def run(self, events: list[Event], columns_from: int = 0) -> None:
         declare(self)
         messages = [
             message("orders" if isinstance(event, OrderPlaced | OrderCancelled) else "payments", offset, event)
             for offset, event in enumerate(events)
         ]
-        batch = EngineBatch(StageRecords(SETTLEMENT, PREFIX, messages, {0: self.task}), self.effects, lambda: 0)
+        batch = EngineBatch(
+            StageRecords(replace(SETTLEMENT, columns_from=columns_from), PREFIX, messages, {0: self.task}),
+            self.effects,
+            lambda: 0,
+        )
 
         async def stream() -> AsyncIterator[EngineBatch]:
             yield batch
@@ -111,6 +118,18 @@ def test_the_same_agent_over_the_same_events_says_the_same_in_memory_and_in_the_
         engine = EngineRuntime(Path(folder) / "store")
         engine.run(history)
         world = MemoryRuntime().run(declare, [[(0, event) for event in history]])
+        assert said_in_memory(world) == said_by_engine(engine)
+        engine.close()
+
+
+@NEEDS_EXTENSION
+@settings(max_examples=40, deadline=None)
+@given(ANY_HISTORIES)
+def test_it_says_the_same_in_columns_where_the_extension_is_built(history: list[Event]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        engine = EngineRuntime(Path(folder) / "store")
+        engine.run(history, columns_from=1)
+        world = MemoryRuntime(reads=KINDS).run(declare, [[(0, event) for event in history]])
         assert said_in_memory(world) == said_by_engine(engine)
         engine.close()
 

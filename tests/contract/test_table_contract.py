@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from agents.ports import Slot, Table, TableSpec
-from agents.testing import MemoryTable
+from agents.testing_tables import MemoryTable
 from streams.store import StandsFor, Store, StoreIdentity, StoreResources
 from streams.tables import EngineTable, TableFormatError
 from streams.tasks import Task

@@ -10,14 +10,17 @@ import fastavro
 import polars as pl
 import pytest
 
-from schemas.columns import is_built
+from schemas.extension import is_built
+
+NEEDS_EXTENSION = pytest.mark.skipif(not is_built(), reason="tally_columns is not built: make setup builds it where cargo exists")
+"""For what is in columns only with the extension; the names of such tests say so."""
 
 WAYS = [
     pytest.param(False, id="by fastavro"),
     pytest.param(
         True,
         id="by the extension" if is_built() else "by the extension (not built here: make setup builds it where cargo is)",
-        marks=pytest.mark.skipif(not is_built(), reason="tally_columns is not built: make setup builds it where cargo exists"),
+        marks=NEEDS_EXTENSION,
     ),
 ]
 """Whether it is the extension's."""

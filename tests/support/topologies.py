@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from agents.ports import AgentFunction, Batch, Row, Runtime, Slot, Stream, Table, TableSpec
 from agents.settlement import agent as settlement
+from agents.settlement import settling
 from agents.settlement.decide import decide
 from agents.settlement.rows import order_key, status_row
 from schemas.events import Event, PaymentCaptured, PaymentFailed
@@ -26,11 +27,16 @@ class FailingTable:
         self._table = table
         self._after_write = after_write
         self.get_many = table.get_many
+        self.get_columns = table.get_columns
         self.keys_below = table.keys_below
 
     def put_many(self, rows: Mapping[Slot, Any]) -> None:
         self._table.put_many(rows)
         self._after_write(rows)
+
+    def put_columns(self, slots: Sequence[Slot], frame: Any) -> None:
+        self._table.put_columns(slots, frame)
+        self._after_write(dict.fromkeys(slots))
 
 
 class FailingRuntime:
@@ -53,6 +59,7 @@ class SteppedBatch:
 
     def __init__(self, batch: Batch) -> None:
         self.rows, self.ticks, self.partitions = batch.rows, batch.ticks, batch.partitions
+        self.columns, self.rows_at, self.tally, self.emit_columns = None, batch.rows_at, batch.tally, batch.emit_columns
         self.epoch, self.again = batch.epoch, batch.again
         self.emit = batch.emit
         self.count = batch.count
@@ -85,8 +92,8 @@ class SteppedRuntime:
         return declare
 
 
-def _with_settlement(declare: Callable[[Runtime], None]) -> Topology:
-    return (replace(TOPOLOGY[0], declare=declare), *TOPOLOGY[1:])
+def _with_settlement(declare: Callable[[Runtime], None], **changes: Any) -> Topology:
+    return (replace(TOPOLOGY[0], declare=declare, **changes), *TOPOLOGY[1:])
 
 
 def _declare_raising_once(runtime: Runtime) -> None:
@@ -120,7 +127,7 @@ def _declare_decide_raises(runtime: Runtime) -> None:
             raise ZeroDivisionError("decide was made to fail")
         return decide(state, event, *facts)
 
-    settlement.decide = fragile  # type: ignore[attr-defined, assignment]
+    settling.decide = fragile  # type: ignore[attr-defined, assignment]
     settlement.declare(runtime)
 
 
@@ -130,7 +137,7 @@ def _declare_wrong_for_partition_7(runtime: Runtime) -> None:
             raise ZeroDivisionError("a wrong deployment")
         return decide(state, event, *facts)
 
-    settlement.decide = wrong  # type: ignore[attr-defined, assignment]
+    settling.decide = wrong  # type: ignore[attr-defined, assignment]
     settlement.declare(runtime)
 
 
@@ -140,7 +147,7 @@ def _declare_off_by_one(runtime: Runtime) -> None:
             event = msgspec.structs.replace(event, amount_minor=event.amount_minor + 1)
         return decide(state, event, *facts)
 
-    settlement.decide = off_by_one  # type: ignore[attr-defined, assignment]
+    settling.decide = off_by_one  # type: ignore[attr-defined, assignment]
     settlement.declare(runtime)
 
 
@@ -154,11 +161,12 @@ def _declare_with_timer(runtime: Any) -> None:
         await beats.send(value=f"{settings.worker_id} {time.time_ns() // 1_000_000}".encode())
 
 
+# Where ``decide`` is another one, every event is told to it, none is booked in columns.
 RAISING_ONCE = _with_settlement(_declare_raising_once)
 RAISING_FOR_PARTITION_3 = _with_settlement(_declare_raising_for_partition_3)
-DECIDE_RAISES = _with_settlement(_declare_decide_raises)
-WRONG_FOR_PARTITION_7 = _with_settlement(_declare_wrong_for_partition_7)
-OFF_BY_ONE = _with_settlement(_declare_off_by_one)
+DECIDE_RAISES = _with_settlement(_declare_decide_raises, columns_from=0)
+WRONG_FOR_PARTITION_7 = _with_settlement(_declare_wrong_for_partition_7, columns_from=0)
+OFF_BY_ONE = _with_settlement(_declare_off_by_one, columns_from=0)
 REVENUE_ONLY = TOPOLOGY[1:]
 WITH_TIMER = _with_settlement(_declare_with_timer)
 EVERY_STEP = _with_settlement(lambda runtime: settlement.declare(SteppedRuntime(runtime)))

@@ -41,6 +41,7 @@ class WrongBatch:
     ) -> None:
         self._batch, self._enter, self._writes = batch, enter, writes
         self.rows, self.ticks, self.partitions = rows(batch.rows), batch.ticks, batch.partitions
+        self.columns, self.rows_at, self.tally, self.emit_columns = None, batch.rows_at, batch.tally, batch.emit_columns
         self.epoch, self.again, self.attempt, self.counter = batch.epoch, batch.again, batch.attempt, batch.counter
 
     def count(self, partition: int, name: str, amount: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,13 +10,14 @@ from confluent_kafka import Message
 
 from agents.outcomes import DUPLICATE, Decision, Duplicate, Rejected
 from schemas.codec import REASONS, encode
-from schemas.events import OrderPlaced
+from schemas.events import OrderCancelled, OrderPlaced, PaymentCaptured, PaymentFailed, PaymentRefunded
 from schemas.topics import ORDER_STATUS, ORDERS, ORDERS_DLQ, PAYMENTS, PAYMENTS_DLQ, REVENUE_DELTAS, Topic
 from streams.batch import EngineBatch, PoisonedInternalTopicError, StageRecords
 from streams.dead_letters import Headers, headers_bytes
 from streams.effects import Effects, RecordTooLargeError
 from streams.tasks import Task, Tasks
 from streams.topology import TOPOLOGY, Stage
+from tests.support.columns import NEEDS_EXTENSION
 from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
 from tests.unit.orders import captured, deltas, placed
 
@@ -160,7 +162,7 @@ def test_only_keeps_the_records_of_the_tasks_that_are_left() -> None:
     tasks = Tasks(TOPOLOGY, PREFIX)
     owners = {partition: running_task(tasks, SETTLEMENT, partition, (0, 0)) for partition in range(3)}
     left = StageRecords(SETTLEMENT, PREFIX, messages, owners).only([owners[1]])
-    assert [row.event.event_id for row in left.decoded[0]] == ["1", "4"]
+    assert [row.event.event_id for row in left.arrived.rows] == ["1", "4"]
     assert left.tasks == {1: owners[1]}
 
 
@@ -173,13 +175,25 @@ def test_i3_records_of_a_task_that_was_renewed_are_not_taken_over_by_its_success
     assert (left.messages, left.tasks) == ([], {})
 
 
-def test_columns_are_the_records_as_they_came() -> None:
-    batch, _, _ = begun(
-        SETTLEMENT, [message("orders", 5, b"raw", partition=1, timestamp_ms=9), message("payments", 6, None, key=None)]
-    )
-    columns = batch.columns
-    assert (columns.partitions, columns.offsets, columns.timestamps_ms) == ([1, 0], [5, 6], [9, 1_795_000_000_000])
-    assert (columns.keys, columns.values) == ([b"o-1", None], [b"raw", None])
+@NEEDS_EXTENSION
+def test_enough_records_come_in_columns_and_what_is_not_clearly_good_is_read_alone_where_the_extension_is_built() -> None:
+    overlong = encode(placed("odd")).replace(b"\x06odd", b"\x86\x00odd", 1)  # a longer length than need be: no column takes it
+    messages = [
+        message("orders", 5, placed("a"), partition=1),
+        message("payments", 6, captured()),
+        message("orders", 7, b"raw"),
+        message("orders", 8, overlong, partition=1),
+        message("payments", 9, placed("b")),
+    ]
+    batch, effects, _ = begun(replace(SETTLEMENT, columns_from=5), messages)
+    assert batch.columns is not None
+    assert batch.columns.frames[OrderPlaced].select("at", "partition", "event_id").rows() == [(0, 1, "a")]
+    assert batch.columns.frames[PaymentCaptured]["at"].to_list() == [1]
+    assert [len(batch.columns.frames[kind]) for kind in (OrderCancelled, PaymentFailed, PaymentRefunded)] == [0, 0, 0]
+    assert {at: row.event.event_id for at, row in batch.columns.others.items()} == {3: "odd"}
+    assert [row.event for row in batch.rows_at([0, 1, 3])] == [row.event for row in batch.rows]
+    assert sum(len(dead) for dead in effects.dead.values()) == 2
+    assert begun(replace(SETTLEMENT, columns_from=6), messages)[0].columns is None
 
 
 def test_emit_writes_under_the_prefix_and_leaves_the_partition_to_the_key_unless_told() -> None:

@@ -11,7 +11,7 @@ import fastavro
 import polars as pl
 import pytest
 
-from schemas import columns
+from schemas import extension
 from schemas.catalogue import NEWEST, without_logical_types
 from schemas.codec import Undecodable, decode, encode
 from schemas.column_plans import DEPTH_MAX, NoColumnsError, plan_of
@@ -363,9 +363,9 @@ def test_a_long_array_beside_many_records_costs_what_its_bytes_cost(by_extension
 
 
 def test_the_log_is_told_which_way_it_is(by_extension: bool) -> None:
-    assert columns.is_built() == columns.way().startswith("Avro columns by the extension")
+    assert extension.is_built() == extension.way().startswith("Avro columns by the extension")
     assert Codec(ALL_TYPES, ALL_TYPES, by_extension=by_extension).by_extension is by_extension
-    assert Codec(ALL_TYPES, ALL_TYPES).by_extension is columns.is_built()
+    assert Codec(ALL_TYPES, ALL_TYPES).by_extension is extension.is_built()
 
 
 def test_a_plan_has_the_same_bytes_with_and_without_logical_types(by_extension: bool) -> None:

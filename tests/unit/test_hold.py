@@ -198,7 +198,7 @@ def test_an_id_that_the_registry_does_not_know_lets_its_task_go_on_to_a_dead_let
         admission = Admission(2**62, wire=world.lookups.wire)
         messages = [message("orders", offset, value) for offset, value in ((100, KNOWN), (101, UNKNOWN))]
         epoch = await world.lookups.keep_back(Epoch.collect(1, messages, world.ownership.tasks, PREFIX, admission))
-        _, dead = epoch.stages["settlement"].decoded
+        dead = epoch.stages["settlement"].arrived.dead
         assert [cause.reason for at, cause in dead if at.offset() == 101] == ["unknown_schema_id"]
         assert world.slept_s == [], "an answer is an answer: nothing is tried again"
 

@@ -116,11 +116,12 @@ def test_an_attempt_that_is_not_committed_counts_only_as_an_abort(tmp_path: Path
 def test_labels_are_bounded_whatever_exceptions_are_called(tmp_path: Path) -> None:
     async def script(world: World) -> None:
         added = Counter({"dead": 3, "dead|bad_id": 1, "dead|ZeroDivisionError": 1, "dead|Tuesday": 1})
-        world.engine.meter.committed({world.zero: added}, 0.1)
+        world.engine.meter.committed({world.zero: added}, {"settlement": 3}, 0.1)
         world.engine.meter.attempted(Aborted("_TIMED_OUT: x"))
         world.engine.meter.attempted(Unknown("whatever a plug-in says"))
         world.engine.meter.attempted(Committed({}))
         text = read(world)
+        assert samples(text, metrics.IN_COLUMNS)["settlement",] == 3
         dead = samples(text, metrics.DEAD_LETTERS)
         assert {reason for _, reason in dead} == {*REMEDIES, EXCEPTION}
         assert (dead["settlement", "bad_id"], dead["settlement", EXCEPTION]) == (1, 2)

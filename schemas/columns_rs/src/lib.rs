@@ -1,6 +1,7 @@
 //! Avro datums to Arrow columns and back. Its Python face, with what is promised, is `schemas/columns.py`.
 
 mod column;
+mod pack;
 mod plan;
 mod read;
 mod write;
@@ -14,6 +15,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyCapsule};
 
 use crate::column::Column;
+use crate::pack::Pack;
 use crate::plan::{Op, Shape};
 use crate::read::{Reason, read};
 use crate::write::Writer;
@@ -97,29 +99,106 @@ impl Encoder {
         stream: &Bound<'py, PyCapsule>,
         prefix: &[u8],
     ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let pointer = stream.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
-        // SAFETY: by the capsule's name this is an ArrowArrayStream; from_raw moves it out and leaves a released one.
-        let reader = unsafe { RecordBatchStreamReader::from_raw(pointer.as_ptr()) }.map_err(fault)?;
-        let batches = reader.collect::<Result<Vec<RecordBatch>, _>>().map_err(fault)?;
+        let batches = batches(stream)?;
         let written = py.detach(|| {
-            let mut bytes = Vec::new();
-            let mut ends = Vec::new();
+            let mut written = Written::default();
             for batch in batches {
                 let record = StructArray::from(batch);
                 let writer = Writer::new(&self.0, &record)?;
-                for row in 0..record.len() {
-                    bytes.extend_from_slice(prefix);
-                    writer.write(row, &mut bytes).map_err(|why| format!("row {}: {why}", ends.len()))?;
-                    ends.push(bytes.len());
+                written.rows(record.len(), prefix, |row, out| writer.write(row, out))?;
+            }
+            Ok::<_, String>(written)
+        });
+        values(py, written.map_err(PyValueError::new_err)?)
+    }
+}
+
+/// Reads and writes rows of one type.
+#[pyclass(frozen)]
+struct Packer {
+    pack: Pack,
+    shape: Shape,
+}
+
+#[pymethods]
+impl Packer {
+    #[new]
+    fn new(plan: &Bound<PyAny>) -> PyResult<Self> {
+        let pack = Pack::from_plan(plan)?;
+        Ok(Self { shape: pack.shape(), pack })
+    }
+
+    /// Give the columns of all rows that could be read, and the indexes of all that could not.
+    fn decode(&self, py: Python<'_>, rows: Vec<PyBackedBytes>, begin: usize) -> PyResult<(Columns, Vec<usize>)> {
+        let (array, refused) = py.detach(|| {
+            let mut column = Column::new(&self.shape);
+            let mut refused = Vec::new();
+            for (index, row) in rows.iter().enumerate() {
+                let outcome = row.get(begin..).ok_or(Reason::Truncated);
+                if outcome.and_then(|bytes| self.pack.read(bytes, &mut column)).is_err() {
+                    refused.push(index);
                 }
             }
-            Ok::<_, String>((bytes, ends))
+            (column.finish(), refused)
         });
-        let (bytes, ends) = written.map_err(PyValueError::new_err)?;
-        let mut begin = 0;
-        let value = |end: usize| PyBytes::new(py, &bytes[std::mem::replace(&mut begin, end)..end]);
-        Ok(ends.into_iter().map(value).collect())
+        Ok((Columns(array.map_err(fault)?), refused))
     }
+
+    /// Give the prefix and then the bytes of each row of an Arrow stream.
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        stream: &Bound<'py, PyCapsule>,
+        prefix: &[u8],
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let batches = batches(stream)?;
+        let written = py.detach(|| {
+            let mut written = Written::default();
+            for batch in batches {
+                let record = StructArray::from(batch);
+                let writer = Writer::new(&self.shape, &record)?;
+                written.rows(record.len(), prefix, |row, out| self.pack.write(&writer, row, out))?;
+            }
+            Ok::<_, String>(written)
+        });
+        values(py, written.map_err(PyValueError::new_err)?)
+    }
+}
+
+/// Values behind each other, and where each ends.
+#[derive(Default)]
+struct Written {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Written {
+    fn rows(
+        &mut self,
+        count: usize,
+        prefix: &[u8],
+        write: impl Fn(usize, &mut Vec<u8>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        for row in 0..count {
+            self.bytes.extend_from_slice(prefix);
+            write(row, &mut self.bytes).map_err(|why| format!("row {}: {why}", self.ends.len()))?;
+            self.ends.push(self.bytes.len());
+        }
+        Ok(())
+    }
+}
+
+fn batches(stream: &Bound<PyCapsule>) -> PyResult<Vec<RecordBatch>> {
+    let pointer = stream.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
+    // SAFETY: by the capsule's name this is an ArrowArrayStream; from_raw moves it out and leaves a released one.
+    let reader = unsafe { RecordBatchStreamReader::from_raw(pointer.as_ptr()) }.map_err(fault)?;
+    reader.collect::<Result<Vec<RecordBatch>, _>>().map_err(fault)
+}
+
+fn values(py: Python<'_>, written: Written) -> PyResult<Vec<Bound<'_, PyBytes>>> {
+    let mut begin = 0;
+    let value = |end: usize| PyBytes::new(py, &written.bytes[std::mem::replace(&mut begin, end)..end]);
+    Ok(written.ends.into_iter().map(value).collect())
 }
 
 fn fault(error: impl std::fmt::Display) -> PyErr {
@@ -129,9 +208,9 @@ fn fault(error: impl std::fmt::Display) -> PyErr {
 #[pymodule]
 mod tally_columns {
     #[pymodule_export]
-    use super::{Columns, Decoder, Encoder};
+    use super::{Columns, Decoder, Encoder, Packer};
 
     /// Of the plans that this was made for, `schemas/columns.py:PLAN_VERSION`.
     #[pymodule_export]
-    const PLAN_VERSION: u32 = 1;
+    const PLAN_VERSION: u32 = 2;
 }

@@ -75,17 +75,17 @@ pub enum Step {
     Default(usize, Op, Vec<u8>),
 }
 
-fn unknown(what: &str, name: &str) -> PyErr {
+pub fn unknown(what: &str, name: &str) -> PyErr {
     PyValueError::new_err(format!(
         "tally_columns: {name:?} is no {what} of this version: build it anew with make setup"
     ))
 }
 
-fn part<'py>(node: &Bound<'py, PyAny>, at: usize) -> PyResult<Bound<'py, PyAny>> {
+pub fn part<'py>(node: &Bound<'py, PyAny>, at: usize) -> PyResult<Bound<'py, PyAny>> {
     node.cast::<PyTuple>()?.get_item(at)
 }
 
-fn many<T>(node: &Bound<PyAny>, made: impl Fn(&Bound<PyAny>) -> PyResult<T>) -> PyResult<Vec<T>> {
+pub fn many<T>(node: &Bound<PyAny>, made: impl Fn(&Bound<PyAny>) -> PyResult<T>) -> PyResult<Vec<T>> {
     node.try_iter()?.map(|child| made(&child?)).collect()
 }
 

@@ -17,12 +17,12 @@ pub type Fault = String;
 
 /// One column as its rows are written.
 pub struct Writer<'a> {
-    nulls: Option<&'a NullBuffer>,
+    pub nulls: Option<&'a NullBuffer>,
     null_branch: Option<usize>,
-    values: Values<'a>,
+    pub values: Values<'a>,
 }
 
-enum Values<'a> {
+pub enum Values<'a> {
     Boolean(&'a BooleanArray),
     Int(&'a [i32]),
     Long(&'a [i64]),
