@@ -114,6 +114,13 @@ def judge_product(settings: Settings, truth: Truth) -> Judged:
     return Judged(rows, tuple(problem for problem in verdict.problems if problem.topic not in NOT_IN_MAIN))
 
 
+def judge_peer(settings: Settings, truth: Truth, *, is_ours: bool) -> Judged:
+    """Judge what any peer committed; raises as :func:`read_topic` does."""
+    if is_ours:
+        return judge_product(settings, truth)
+    return judge_outputs(read_outputs(settings.cluster, settings.prefix), truth, settings.prefix, Terms.of(settings))
+
+
 class Watermarks:
     """How far each settlement task must be when everything is consumed: at least, and at most (what races may be its newest)."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,15 +17,14 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
 from bench import shape
 from bench.main_job import Bench, failures_said
 from bench.main_topology import MAIN_JOB
-from bench.peers.judge import judge_outputs, judge_product, read_outputs
+from bench.peers.judge import judge_peer
 from bench.peers.programs import PEERS, BuildError, Peer, Run
 from bench.peers.report import LIMIT, OURS, PeerReport, PeerRun
-from bench.peers.run import Backlog, drained_ends, figures_of, follow
+from bench.peers.run import Backlog, drained_ends, figures_of, follow, forget
+from bench.peers.trials import COMFORTABLE, Trials
 from bench.product import ProductError
 from connectors.ground_truth import Truth, truth_of
 from connectors.sources.generator import Plan, plan
-from connectors.terms import Terms
-from streams.admin import admin_client, delete_topics
 from streams.local_broker import LocalBroker
 from streams.settings import Settings
 
@@ -34,6 +33,7 @@ ORDERS = 220_000
 SLOW_ORDERS = 20_000
 """Some 61,000: for those who take a minute for that."""
 WARM_UP_ORDERS = 5_000
+MEASURES = ("throughput", "latency")
 
 
 class Comparison:
@@ -81,20 +81,10 @@ class Comparison:
         if not peer.is_judged:
             return True, ("not judged: it decides nothing",)
         self._bench.say(f"{settings.prefix.rstrip('.')}: the judge reads what it committed", now=True)
-        if peer.is_ours:
-            judged = judge_product(settings, self._truth)
-        else:
-            outputs = read_outputs(settings.cluster, settings.prefix)
-            judged = judge_outputs(outputs, self._truth, settings.prefix, Terms.of(settings))
+        judged = judge_peer(settings, self._truth, is_ours=peer.is_ours)
         if peer.name == OURS:
             shape.save(shape.measure(settings.cluster, settings.prefix, events_count, MAIN_JOB), self._shape_file)
         return judged.exact, tuple(judged.lines())
-
-
-def forget(settings: Settings, folder: Path) -> None:
-    """Delete the topics and stores of a run: dozens of gigabytes would be in the way of those that follow."""
-    shutil.rmtree(folder)
-    delete_topics(admin_client(settings), settings.prefix)
 
 
 def in_turn(peers: Sequence[Peer], repeat: int) -> list[Peer]:
@@ -122,21 +112,40 @@ def chosen(names: str) -> list[Peer]:
     return [PEERS[name] for name in dict.fromkeys(wanted)]
 
 
+def measures(names: str) -> tuple[str, ...]:
+    """Give what ``--measure`` names.
+
+    Raises:
+        click.BadParameter: there is no such thing to measure.
+    """
+    wanted = tuple(name.strip() for name in names.split(",") if name.strip())
+    unknown = [name for name in wanted if name not in MEASURES]
+    if unknown or not wanted:
+        raise click.BadParameter(f"{', '.join(unknown) or 'nothing'} cannot be measured; there are {', '.join(MEASURES)}")
+    return wanted
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--peers", "names", default=",".join(PEERS), show_default=True, help="Which, with commas between them.")
+@click.option("--measure", "what", default=",".join(MEASURES), show_default=True, help="What, with commas between them.")
 @click.option("--orders", default=ORDERS, show_default=True, type=click.IntRange(min=100), help="Orders; about 3 events each.")
 @click.option("--slow-orders", default=SLOW_ORDERS, show_default=True, type=click.IntRange(min=100), help="Of the slow peers.")
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each peer, in turn.")
 @click.option("--seed", default=1, show_default=True, help="Of the orders and payments.")
 @click.option("--warm-up/--no-warm-up", default=True, show_default=True, help="A small run of each before, which does not count.")
+@click.option(
+    "--pace", type=click.FloatRange(min=1), help="Events/s where time is measured; else half of what each showed on the backlog."
+)
 @click.option("--report", "report_file", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as JSON.")
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the plot as SVG.")
 def main(
     names: str,
+    what: str,
     orders: int,
     slow_orders: int,
     repeats: int,
     seed: int,
+    pace: float | None,
     report_file: Path | None,
     plot_file: Path | None,
     *,
@@ -159,7 +168,7 @@ def main(
     peers = chosen(names)
     arguments = {
         "peers": [peer.name for peer in peers], "orders": orders, "slow_orders": slow_orders, "repeats": repeats, "seed": seed,
-        "warm_up": warm_up,
+        "warm_up": warm_up, "measure": measures(what), "pace": pace,
     }  # fmt: skip
     try:
         for peer in peers:
@@ -179,35 +188,64 @@ def main(
     sys.exit(0 if report.exact else 1)
 
 
-def measure(peers: Sequence[Peer], arguments: dict[str, object]) -> PeerReport:
-    """Run every peer as often as asked, in turn.
+def measure(peers: Sequence[Peer], arguments: dict[str, Any]) -> PeerReport:
+    """Run every peer as often as asked, in turn; then what is measured once, at a pace.
 
     Raises:
         TallyError, ReadError, PublishError: Kafka could not be started, or did not answer.
     """
-    orders, slow_orders, seed, repeats = (int(str(arguments[name])) for name in ("orders", "slow_orders", "seed", "repeats"))
     with tempfile.TemporaryDirectory(prefix="tally-bench-") as folder, LocalBroker(Path(folder) / "broker") as broker:
         bench = Bench(broker, Path(folder))
-
-        def comparison(orders: int, seed: int) -> Comparison:
-            bench.say(f"{orders:,} orders and the truth about them are made", now=True)
-            sent = plan(orders, seed)
-            return Comparison(bench, Path(folder), sent, truth_of(sent))
-
-        if arguments["warm_up"]:
-            warm_up = comparison(min(WARM_UP_ORDERS, orders), seed + 1)
-            for peer in in_turn(peers, 1):
-                _say_run(warm_up.run(peer, "warm-up", 0))
         settings = bench.settings("any")
         configurations = {peer.name: dict(peer.configuration(settings)) for peer in peers}
         report = PeerReport(arguments, {peer.name: peer.what for peer in peers}, configurations)
-        many = comparison(orders, seed)
-        few = comparison(slow_orders, seed) if any(peer.is_slow for peer in peers) else many
-        for repeat in range(1, repeats + 1):
-            for peer in in_turn(peers, repeat):
-                report.runs.append((few if peer.is_slow else many).run(peer, str(repeat), repeat))
-                _say_run(report.runs[-1])
+        if "throughput" in arguments["measure"]:
+            _throughput(bench, Path(folder), peers, report)
+        trials = Trials(bench, Path(folder), arguments["seed"])
+        if "latency" in arguments["measure"]:
+            _latency(trials, peers, report)
         return report
+
+
+def _throughput(bench: Bench, folder: Path, peers: Sequence[Peer], report: PeerReport) -> None:
+    orders, slow_orders, repeats, seed = (report.arguments[name] for name in ("orders", "slow_orders", "repeats", "seed"))
+
+    def comparison(orders: int, seed: int) -> Comparison:
+        bench.say(f"{orders:,} orders and the truth about them are made", now=True)
+        sent = plan(orders, seed)
+        return Comparison(bench, folder, sent, truth_of(sent))
+
+    if report.arguments["warm_up"]:
+        warm_up = comparison(min(WARM_UP_ORDERS, orders), seed + 1)
+        for peer in in_turn(peers, 1):
+            _say_run(warm_up.run(peer, "warm-up", 0))
+    many = comparison(orders, seed)
+    few = comparison(slow_orders, seed) if any(peer.is_slow for peer in peers) else many
+    for repeat in range(1, repeats + 1):
+        for peer in in_turn(peers, repeat):
+            report.runs.append((few if peer.is_slow else many).run(peer, str(repeat), repeat))
+            _say_run(report.runs[-1])
+
+
+def _latency(trials: Trials, peers: Sequence[Peer], report: PeerReport) -> None:
+    """Measure each peer at its own pace, and product-1 at the pace of each that is not ours."""
+    ours = next((peer for peer in peers if peer.name == OURS), None)
+    for peer in peers:
+        pace = pace_of(peer, report)
+        if pace is None:
+            continue
+        report.found.latencies.append(trials.latency(peer, peer.name, pace))
+        if ours is not None and not peer.is_ours:
+            report.found.latencies.append(trials.latency(ours, peer.name, pace))
+
+
+def pace_of(peer: Peer, report: PeerReport) -> float | None:
+    """Give the events/s at which a peer is comfortable; None for who decides nothing, or has shown nothing."""
+    if not peer.is_judged:
+        return None
+    shown = report.spread(peer.name, "events_per_s")
+    asked: float | None = report.arguments["pace"]
+    return asked or (shown.median * COMFORTABLE if shown is not None else None)
 
 
 def _say_run(run: PeerRun) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from bench.figures import DERIVED, Figures, Spread
+from bench.peers.findings import Findings
 from bench.report import machine, versions
 
 MEBIBYTE = 1 << 20
@@ -48,6 +49,7 @@ class PeerReport:
     peers: dict[str, str]
     configurations: dict[str, dict[str, Any]]
     runs: list[PeerRun] = field(default_factory=list)
+    found: Findings = field(default_factory=Findings)
 
     def counting(self, peer: str) -> list[Figures]:
         """Give the figures of the runs of a peer whose output was right."""
@@ -67,15 +69,20 @@ class PeerReport:
 
     @property
     def exact(self) -> bool:
-        """Whether every run of every peer was right."""
-        return bool(self.runs) and all(run.right for run in self.runs)
+        """Whether every run of every peer was right, and there was one."""
+        return bool(self.runs or self.found.latencies) and all(run.right for run in self.runs) and self.found.exact
+
+    @property
+    def start_s(self) -> dict[str, Spread | None]:
+        """How long each peer takes from its start to its first commit, on an empty state."""
+        return {peer: Spread.of([run.start_s for run in self.runs if run.peer == peer and run.right]) for peer in self.peers}
 
     def lines(self) -> list[str]:
-        """Give the table for people, and product-1 beside each of the others."""
+        """Give the tables for people, and product-1 beside each of the others."""
         header = f"{'peer':<14} {'right':>5} {'events/s':>28} {'µs CPU per event':>22} {'broker µs':>20} {'peak RSS MiB':>12}"
         rows = [self._row(peer) for peer in self.peers]
         beside = [self._beside(peer) for peer in self.peers if peer != OURS and self.counting(OURS)]
-        return [header, *rows, *beside]
+        return [*([header, *rows, *beside] if self.runs else []), *self.found.lines(list(self.peers), OURS, self.start_s)]
 
     def _row(self, peer: str) -> str:
         runs = [run for run in self.runs if run.peer == peer]
@@ -106,13 +113,14 @@ class PeerReport:
                     "what": what,
                     "configuration": self.configurations.get(peer, {}),
                     **{figure: plain(self.spread(peer, figure)) for figure in FIGURES},
-                    "start_s": plain(Spread.of([run.start_s for run in self.runs if run.peer == peer and run.right])),
+                    "start_s": plain(self.start_s[peer]),
                 }
                 for peer, what in self.peers.items()
             },
             "ratios": {
                 peer: {figure: plain(self.ratio(OURS, peer, figure)) for figure in FIGURES} for peer in others
             },
+            **self.found.as_json(),
             "runs": [run.as_json() for run in self.runs],
         }  # fmt: skip
 
@@ -121,18 +129,25 @@ class PeerReport:
         file.write_text(json.dumps(self.as_json(), indent=2) + "\n", encoding="utf-8")
 
     def plot(self) -> str:
-        """Give bars as SVG: events/s, processor time and memory of every peer that has a right run."""
+        """Give bars as SVG: of every peer that has a right run, events/s, processor time, memory, and what was found beside."""
         panels = (
             ("Events a second", "events_per_s", 1.0, ",.0f"),
             ("Processor time per event, µs", "cpu_us_per_event", 1.0, ".1f"),
             ("Peak resident memory, MiB", "rss_bytes_max", MEBIBYTE, ",.0f"),
         )
+        drawn = [
+            (
+                title,
+                {peer: spread.median / unit for peer in self.peers if (spread := self.spread(peer, figure)) is not None},
+                form,
+            )
+            for title, figure, unit, form in panels
+        ]
         parts: list[str] = []
         top = 0
-        for title, figure, unit, form in panels:
-            medians = {peer: spread.median / unit for peer in self.peers if (spread := self.spread(peer, figure)) is not None}
-            parts += bars(title, medians, form, top)
-            top += 34 + len(medians) * (BAR + GAP)
+        for title, values, form in [*drawn, *self.found.panels(list(self.peers))]:
+            parts += bars(title, values, form, top)
+            top += 34 + len(values) * (BAR + GAP)
         begin = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top + 10}" font-family="sans-serif" font-size="12">'
             f'<rect width="{WIDTH}" height="{top + 10}" fill="white"/>'

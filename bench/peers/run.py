@@ -7,9 +7,11 @@ committed by then does not count; it ends when all inputs are committed. Nothing
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -20,6 +22,8 @@ from bench.product import Offsets, ProductError, Sample, Worker, first_complete
 from connectors.cluster import Cluster
 from connectors.reader import end_offsets, read_topic
 from schemas.topics import ORDERS, PAYMENTS
+from streams.admin import admin_client, delete_topics
+from streams.settings import Settings
 
 SAMPLE_S = 0.1
 QUIET_S = 10.0
@@ -110,22 +114,32 @@ class Backlog:
         """How many events wait."""
         return sum(self.inputs.values())
 
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """Everything whose committed offsets tell how far it is."""
+        return [*self.inputs, *((name, partition) for name in self.internal for partition in range(ORDERS.partitions))]
+
     def committed_count(self, offsets: Offsets) -> int:
         """Give how many of them are committed."""
         return sum(min(offsets.get(place, 0), end) for place, end in self.inputs.items())
 
 
 def follow(
-    backlog: Backlog, workers: Sequence[Worker], broker_pid: int, say: Callable[[str], None], *, ends_itself: bool
+    backlog: Backlog,
+    workers: Sequence[Worker],
+    broker_pid: int,
+    say: Callable[[str], None],
+    *,
+    ends_itself: bool = False,
+    quiet_s: float = QUIET_S,
 ) -> list[Sample]:
-    """Look on until the inputs are committed and nothing has moved for a while; or, of who ``ends_itself``, until that.
+    """Look on until the inputs are committed and nothing has moved for ``quiet_s``; or, of who ``ends_itself``, until that.
 
     Raises:
         ProductError: a process died, or stopped moving.
     """
-    places = [*backlog.inputs, *((name, partition) for name in backlog.internal for partition in range(ORDERS.partitions))]
     watch = TreeWatch([worker.process.pid for worker in workers], broker_pid)
-    committed = Committed(backlog.cluster, backlog.group_id, places)
+    committed = Committed(backlog.cluster, backlog.group_id, backlog.places)
     samples: list[Sample] = []
     moved_at_s = time.monotonic()
     try:
@@ -141,7 +155,7 @@ def follow(
             is_done = count == backlog.events_count
             if any(worker.process.returncode != 0 or not is_done for worker in ended):
                 raise ended[0].fail(f"ended with {ended[0].process.returncode} in the middle of the backlog")
-            if is_done and (ended or (not ends_itself and now_s - moved_at_s > QUIET_S)):
+            if is_done and (ended or (not ends_itself and now_s - moved_at_s > quiet_s)):
                 return samples
             if now_s - moved_at_s > (STALL_S if count else START_S):
                 raise workers[0].fail(f"committed nothing for {now_s - moved_at_s:.0f} s")
@@ -173,3 +187,9 @@ def figures_of(samples: Sequence[Sample], backlog: Backlog, ends: Offsets) -> Fi
         return None
     rss_bytes_max = max(sample.moment.rss_bytes for sample in samples)
     return Figures.between(events_count, begin.moment, inputs_done.moment, drained.moment, rss_bytes_max)
+
+
+def forget(settings: Settings, folder: Path) -> None:
+    """Delete the topics and stores of a run: dozens of gigabytes would be in the way of those that follow."""
+    shutil.rmtree(folder)
+    delete_topics(admin_client(settings), settings.prefix)
