@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -17,6 +17,7 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
 from bench import shape
 from bench.main_job import Bench, failures_said
 from bench.main_topology import MAIN_JOB
+from bench.peers.findings import LatencyRun, RestoreRun, TakeoverRun
 from bench.peers.judge import judge_peer
 from bench.peers.programs import PEERS, BuildError, Peer, Run
 from bench.peers.report import LIMIT, OURS, PeerReport, PeerRun
@@ -33,7 +34,8 @@ ORDERS = 220_000
 SLOW_ORDERS = 20_000
 """Some 61,000: for those who take a minute for that."""
 WARM_UP_ORDERS = 5_000
-MEASURES = ("throughput", "latency")
+Trial = TypeVar("Trial", LatencyRun, RestoreRun, TakeoverRun)
+MEASURES = ("throughput", "latency", "restore", "takeover")
 
 
 class Comparison:
@@ -201,9 +203,13 @@ def measure(peers: Sequence[Peer], arguments: dict[str, Any]) -> PeerReport:
         report = PeerReport(arguments, {peer.name: peer.what for peer in peers}, configurations)
         if "throughput" in arguments["measure"]:
             _throughput(bench, Path(folder), peers, report)
-        trials = Trials(bench, Path(folder), arguments["seed"])
+        found, trials = report.found, Trials(bench, Path(folder), arguments["seed"])
         if "latency" in arguments["measure"]:
-            _latency(trials, peers, report)
+            found.latencies += _each_said(_latency(trials, peers, report))
+        if "restore" in arguments["measure"]:
+            found.restores += _each_said(_restore(trials, peers, report))
+        if "takeover" in arguments["measure"]:
+            found.takeovers += _each_said(_takeover(trials, peers, report))
         return report
 
 
@@ -227,16 +233,29 @@ def _throughput(bench: Bench, folder: Path, peers: Sequence[Peer], report: PeerR
             _say_run(report.runs[-1])
 
 
-def _latency(trials: Trials, peers: Sequence[Peer], report: PeerReport) -> None:
+def _latency(trials: Trials, peers: Sequence[Peer], report: PeerReport) -> Iterator[LatencyRun]:
     """Measure each peer at its own pace, and product-1 at the pace of each that is not ours."""
     ours = next((peer for peer in peers if peer.name == OURS), None)
     for peer in peers:
         pace = pace_of(peer, report)
         if pace is None:
             continue
-        report.found.latencies.append(trials.latency(peer, peer.name, pace))
+        yield trials.latency(peer, peer.name, pace)
         if ours is not None and not peer.is_ours:
-            report.found.latencies.append(trials.latency(ours, peer.name, pace))
+            yield trials.latency(ours, peer.name, pace)
+
+
+def _restore(trials: Trials, peers: Sequence[Peer], report: PeerReport) -> Iterator[RestoreRun]:
+    for peer in peers:
+        if peer.is_judged:
+            yield from trials.restore(peer, report.arguments["slow_orders" if peer.is_slow else "orders"])
+
+
+def _takeover(trials: Trials, peers: Sequence[Peer], report: PeerReport) -> Iterator[TakeoverRun]:
+    for peer in peers:
+        pace = pace_of(peer, report)
+        if pace is not None:
+            yield from trials.takeover(peer, pace)
 
 
 def pace_of(peer: Peer, report: PeerReport) -> float | None:
@@ -246,6 +265,15 @@ def pace_of(peer: Peer, report: PeerReport) -> float | None:
     shown = report.spread(peer.name, "events_per_s")
     asked: float | None = report.arguments["pace"]
     return asked or (shown.median * COMFORTABLE if shown is not None else None)
+
+
+def _each_said(runs: Iterable[Trial]) -> Iterator[Trial]:
+    """Tell what was found as each run ends, and what was wrong with it."""
+    for run in runs:
+        click.echo(f"  {run.line()}")
+        if not run.right:
+            click.echo("\n".join(run.said), err=True)
+        yield run
 
 
 def _say_run(run: PeerRun) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -69,10 +69,12 @@ class Peer:
         internal: topics it reads back what it wrote from, without the prefix.
         is_slow: whether it gets the smaller plan, or the others would wait for it for hours.
         is_ours: whether it leaves our markers, by which the judge knows how far it was in event time.
+        is_exact: whether it promises exactly once; who does not may have wrong rows after a restart, and that is a figure.
         is_judged: whether its outputs must equal the truth; the limit decides nothing.
         ends_itself: whether it ends when everything is consumed; the others wait for more until SIGTERM.
         prepare: builds it.
         configuration: what of it bears on the figures; versions too.
+        pair: runs two processes that share its work, the last of which may be killed; None: it has no such thing.
     """
 
     name: str
@@ -82,10 +84,28 @@ class Peer:
     internal: tuple[str, ...] = (REVENUE_DELTAS.name,)
     is_slow: bool = False
     is_ours: bool = False
+    is_exact: bool = True
     is_judged: bool = True
     ends_itself: bool = False
     prepare: Callable[[], None] = lambda: None
     configuration: Callable[[Settings], Mapping[str, Any]] = field(default=lambda _: {})
+    pair: Callable[[Run], AbstractContextManager[list[Worker]]] | None = None
+
+
+def twice(start: Callable[[Run], AbstractContextManager[list[Worker]]]) -> Callable[[Run], AbstractContextManager[list[Worker]]]:
+    """Give what starts two processes of a peer in one group, each in a folder of its own."""
+
+    @contextmanager
+    def start_both(run: Run) -> Iterator[list[Worker]]:
+        with ExitStack() as stack:
+            workers: list[Worker] = []
+            for number in (1, 2):
+                folder = run.folder / f"process-{number}"
+                folder.mkdir()
+                workers += stack.enter_context(start(replace(run, folder=folder)))
+            yield workers
+
+    return start_both
 
 
 # This product.
@@ -174,6 +194,7 @@ def kafka_streams_properties(settings: Settings, folder: Path) -> dict[str, str]
         "state": str(folder / "state"),
         "threads": str(KAFKA_STREAMS_THREADS),
         "commit_interval_ms": str(COMMIT_INTERVAL_MS),
+        "session_timeout_ms": str(settings.session_timeout_ms),
         "cache_bytes": str(CACHE_BYTES),
         "currencies": ",".join(sorted(DECIMALS)),
         **{name: str(getattr(settings, name)) for name in limits},
@@ -198,6 +219,7 @@ def _kafka_streams_configuration(settings: Settings) -> Mapping[str, Any]:
         "processing.guarantee": "exactly_once_v2",
         "num.stream.threads": own["threads"],
         "commit.interval.ms": own["commit_interval_ms"],
+        "session.timeout.ms": own["session_timeout_ms"],
         "statestore.cache.max.bytes": own["cache_bytes"],
         "jvm": " ".join(JVM_OPTIONS),
     }
@@ -272,7 +294,10 @@ def _group_of(settings: Settings) -> str:
 PEERS: Mapping[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("product-1", "this product, one worker", _product(1), _group_of, is_ours=True, configuration=_our_configuration),
+        Peer(
+            "product-1", "this product, one worker", _product(1), _group_of, is_ours=True, configuration=_our_configuration,
+            pair=_product(2),
+        ),
         Peer("product-2", "this product, two workers", _product(2), _group_of, is_ours=True, configuration=_our_configuration),
         Peer(
             "limit", "Kafka's client alone with product-1's records", _limit,
@@ -282,12 +307,13 @@ PEERS: Mapping[str, Peer] = {
         Peer(
             "kafka-streams", "Kafka Streams, Processor API, two threads", _kafka_streams,
             lambda settings: _kafka_streams_group(settings.prefix),
-            prepare=_build_kafka_streams, configuration=_kafka_streams_configuration,
+            prepare=_build_kafka_streams, configuration=_kafka_streams_configuration, pair=twice(_kafka_streams),
         ),
         Peer(
             "faust", "stock Faust, at least once, one process", _stock_faust, lambda settings: f"{settings.prefix}faust",
-            is_slow=True, prepare=_build_venv(STOCK_FAUST, STOCK_FAUST_VENV),
+            is_slow=True, is_exact=False, prepare=_build_venv(STOCK_FAUST, STOCK_FAUST_VENV),
             configuration=_venv_configuration(STOCK_FAUST_VENV, processing_guarantee="at_least_once", store="rocksdb"),
+            pair=twice(_stock_faust),
         ),
     )
 }  # fmt: skip

@@ -70,12 +70,16 @@ class PeerReport:
     @property
     def exact(self) -> bool:
         """Whether every run of every peer was right, and there was one."""
-        return bool(self.runs or self.found.latencies) and all(run.right for run in self.runs) and self.found.exact
+        return bool(self.runs or self.found.any) and all(run.right for run in self.runs) and self.found.exact
 
     @property
     def start_s(self) -> dict[str, Spread | None]:
         """How long each peer takes from its start to its first commit, on an empty state."""
-        return {peer: Spread.of([run.start_s for run in self.runs if run.peer == peer and run.right]) for peer in self.peers}
+        starts = {peer: [run.start_s for run in self.runs if run.peer == peer and run.right] for peer in self.peers}
+        for run in self.found.restores:
+            if run.found is not None:
+                starts[run.peer].append(run.found.start_s)
+        return {peer: Spread.of(seconds) for peer, seconds in starts.items()}
 
     def lines(self) -> list[str]:
         """Give the tables for people, and product-1 beside each of the others."""

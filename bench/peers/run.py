@@ -32,6 +32,8 @@ START_S = 120.0
 """From the start of the processes to the first commit; a virtual machine on a busy computer needs some of it."""
 STALL_S = 60.0
 """Without a commit for so long something is broken."""
+FOLLOW_S = 600.0
+"""Not through after so long it never is, though it moves: an agent of Faust that crashes loses its record, and is begun again."""
 ASK_S = 10.0
 
 
@@ -141,7 +143,7 @@ def follow(
     watch = TreeWatch([worker.process.pid for worker in workers], broker_pid)
     committed = Committed(backlog.cluster, backlog.group_id, backlog.places)
     samples: list[Sample] = []
-    moved_at_s = time.monotonic()
+    began_s = moved_at_s = time.monotonic()
     try:
         while True:
             sample = Sample(watch.now(), committed.now())
@@ -159,6 +161,8 @@ def follow(
                 return samples
             if now_s - moved_at_s > (STALL_S if count else START_S):
                 raise workers[0].fail(f"committed nothing for {now_s - moved_at_s:.0f} s")
+            if now_s - began_s > FOLLOW_S:
+                raise workers[0].fail(f"was not through after {FOLLOW_S:.0f} s")
             time.sleep(SAMPLE_S)
     finally:
         committed.close()

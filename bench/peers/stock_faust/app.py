@@ -52,6 +52,8 @@ app = faust.App(
     topic_disable_leader=True,
     consumer_auto_offset_reset="earliest",
     stream_wait_empty=False,
+    broker_session_timeout=6.0,  # as everybody's here; its own 60 s would be most of a takeover
+    broker_heartbeat_interval=2.0,
     producer_linger=0.05,  # a request for some hundred records: it is the requests that cost, here and on the broker
     producer_max_batch_size=262_144,
 )

@@ -13,8 +13,8 @@ import java.util.Set;
 
 /** What the harness tells this peer. Times are milliseconds. */
 record Config(
-        String bootstrap, String prefix, String application, String state, int threads, int commitIntervalMs, long cacheBytes,
-        Set<String> currencies, long dedupHorizonMs, long waitingMaxMs, long graceMs, long unpaidAfterMs, long keepClosedMs,
+        String bootstrap, String prefix, String application, String state, int threads, int commitIntervalMs, int sessionTimeoutMs,
+        long cacheBytes, Set<String> currencies, long dedupHorizonMs, long waitingMaxMs, long graceMs, long unpaidAfterMs, long keepClosedMs,
         long futureMaxMs, Map<String, Integer> schemaIds) {
 
     static final int PARTITIONS = 12;
@@ -35,7 +35,8 @@ record Config(
         return new Config(
                 said.getProperty("bootstrap"), said.getProperty("prefix"), said.getProperty("application"),
                 said.getProperty("state"), Integer.parseInt(said.getProperty("threads")),
-                Integer.parseInt(said.getProperty("commit_interval_ms")), number(said, "cache_bytes"),
+                Integer.parseInt(said.getProperty("commit_interval_ms")),
+                Integer.parseInt(said.getProperty("session_timeout_ms")), number(said, "cache_bytes"),
                 new HashSet<>(List.of(said.getProperty("currencies").split(","))), number(said, "dedup_horizon_ms"),
                 number(said, "waiting_max_ms"), number(said, "grace_ms"), number(said, "unpaid_after_ms"),
                 number(said, "keep_closed_ms"), number(said, "future_max_ms"), ids);

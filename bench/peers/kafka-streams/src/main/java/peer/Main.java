@@ -26,6 +26,7 @@ public final class Main {
     public static void main(String[] arguments) throws Exception {
         Config config = Config.read(Path.of(arguments[0]));
         KafkaStreams streams = new KafkaStreams(topology(config), properties(config));
+        streams.setGlobalStateRestoreListener(new Restored());
         CountDownLatch failed = new CountDownLatch(1);
         streams.setUncaughtExceptionHandler(error -> {
             error.printStackTrace();
@@ -91,6 +92,8 @@ public final class Main {
         // The rules do not care which of two inputs comes first, so none is waited for.
         said.put(StreamsConfig.MAX_TASK_IDLE_MS_CONFIG, -1L);
         said.put(StreamsConfig.consumerPrefix(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG), "earliest");
+        said.put(StreamsConfig.consumerPrefix(ConsumerConfig.SESSION_TIMEOUT_MS_CONFIG), config.sessionTimeoutMs());
+        said.put(StreamsConfig.consumerPrefix(ConsumerConfig.HEARTBEAT_INTERVAL_MS_CONFIG), config.sessionTimeoutMs() / 3);
         said.put(StreamsConfig.consumerPrefix(ConsumerConfig.MAX_POLL_RECORDS_CONFIG), 4_000);
         said.put(StreamsConfig.producerPrefix(ProducerConfig.BATCH_SIZE_CONFIG), 256 << 10);
         said.put(StreamsConfig.producerPrefix(ProducerConfig.BUFFER_MEMORY_CONFIG), 64L << 20);
