@@ -163,7 +163,7 @@ class EngineBatch:
 
     def epoch(self, partition: int) -> int:
         """Give the number that the task's marker of this epoch will have."""
-        return self.tasks[partition].epoch + 1
+        return self.tasks[partition].foreseen.epoch + 1
 
     def again(self, partition: int) -> None:
         """Ask for another epoch of the task once this one is committed."""
@@ -217,8 +217,8 @@ class EngineBatch:
         self._effects.count(self.tasks[partition], name, amount)
 
     def counter(self, partition: int, name: str) -> int:
-        """Give a running counter of the task as of the last commit; 0 if it was never added to."""
-        return self.tasks[partition].counters.get(name, 0)
+        """Give a running counter of the task as of the epoch before; 0 if it was never added to."""
+        return self.tasks[partition].foreseen.counters.get(name, 0)
 
     def _bury(self, message: Message, cause: Cause) -> None:
         topic = self._records.topics[message.topic() or ""]

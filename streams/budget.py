@@ -4,7 +4,7 @@
 
     producer   1/8  what the client has still to send; never less than the largest record needs
     stores     3/7 of the rest: RocksDB's block cache, and inside it the write buffers of all tasks
-    epoch      2/7 records as Python objects, decoded events, rows and outputs of one epoch
+    epoch      2/7 records as Python objects, decoded events, rows and outputs of the epochs in hand, a third each (room.py)
     consumer   1/7 what the client has fetched ahead; at its limit it stops fetching
     restore    1/7 the same for changelogs, and the batch of them that goes into the stores
 

@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from streams.epoch import Prepared
-from streams.errors import ClientStuckError
-from streams.group import GroupConsumer
+from streams.errors import ClientStuckError, TallyError
+from streams.group import GroupConsumer, Polled
 from streams.kill_points import KillPoint
+from streams.pauses import Failed
 from streams.store import Changes
 from streams.tasks import Task
 from streams.threads import Threads
 from streams.transaction import Committed, Outcome, TransactionalProducer, Unknown
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class Carried:
+    """What became of a prepared epoch; ``failed`` are the tasks whose stores could not follow, ``polled`` what was polled then.
+
+    Kafka's thread fills it in, and the loop when it has given that thread up: the first one to say an outcome is right.
+    """
+
+    outcome: Outcome | Failed | None = None
+    failed: dict[Task, Exception] = field(default_factory=dict)
+    polled: Polled = field(default_factory=Polled)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ends(self, outcome: Outcome | Failed) -> bool:
+        """Note the outcome; False: there is one already."""
+        with self._lock:
+            first = self.outcome is None
+            if first:
+                self.outcome = outcome
+            return first
 
 
 class Committer:
@@ -33,16 +57,27 @@ class Committer:
         """Take the clients it works with."""
         self._group, self._producer = group, producer
 
-    async def commit(self, prepared: Prepared) -> Outcome:
-        """Commit. A producer whose client does not return is left behind with its thread."""
-        producer = self._producer
+    async def carry(self, prepared: Prepared, poll: Callable[[], Polled] = Polled) -> Carried:
+        """Commit, apply, and ``poll`` then if it was committed: one piece of work on Kafka's thread, whatever the loop does.
+
+        A producer whose client does not return is left behind with its thread. Once it is committed, whatever is raised goes
+        on and ends the worker: the epoch must never be redone.
+        """
+        producer, carried = self._producer, Carried()
         try:
-            return await self._threads.on_kafka(lambda: self._commit(producer, prepared))
+            await self._threads.on_kafka(lambda: self._carry(producer, prepared, poll, carried))
         except ClientStuckError as error:
+            if not carried.ends(Unknown(f"STUCK: {error}")):
+                raise
             log.warning("the producer is given up in the middle of a transaction: %s", error)
             self._threads.renew_kafka()
             self._producer = await self._threads.on_kafka(producer.abandon)
-            return Unknown(f"STUCK: {error}")
+        except TallyError:
+            raise
+        except Exception as error:  # I8: whatever it was, the epoch is redone, a bounded number of times
+            if not carried.ends(Failed(error)):
+                raise
+        return carried
 
     @property
     def transaction_age_s(self) -> float:
@@ -50,37 +85,28 @@ class Committer:
         producer: TransactionalProducer | None = getattr(self, "_producer", None)
         return producer.age_s if producer else 0.0
 
-    async def apply(self, prepared: Prepared, committed: Committed) -> Mapping[Task, Exception]:
-        """Write the changes of each task, and what its store stands for by them, to the task's store.
-
-        Gives the tasks whose stores could not follow. It is committed: whatever is raised, it must never be redone.
-        """
-        try:
-            return await self._threads.on_kafka(lambda: self._apply(prepared, committed))
-        except Exception as error:  # noqa: BLE001 - nobody knows which of them followed
-            return dict.fromkeys(prepared.changes, error)
-
     def reach(self, place: str) -> None:
         """Say where the commit is, in case that a kill point is armed there."""
         self._kill_point.reach(place, self.epochs_count, self._records_in_epoch)
 
-    def _commit(self, producer: TransactionalProducer, prepared: Prepared) -> Outcome:
+    def _carry(self, producer: TransactionalProducer, prepared: Prepared, poll: Callable[[], Polled], carried: Carried) -> None:
         self._records_in_epoch = prepared.records_count
         self._group.room.learn(prepared.records_count, prepared.written_bytes)
         outcome = producer.commit(prepared.transaction(self._group.metadata))
-        if isinstance(outcome, Committed):
-            self.reach("before_apply")
-            self.epochs_count += 1
-        return outcome
+        if not carried.ends(outcome) or not isinstance(outcome, Committed):
+            return  # it was given up meanwhile: others are on their way with its tasks
+        self.reach("before_apply")
+        self.epochs_count += 1
+        self._apply(prepared, outcome, carried.failed)
+        carried.polled = poll()
 
-    def _apply(self, prepared: Prepared, committed: Committed) -> dict[Task, Exception]:
-        failed: dict[Task, Exception] = {}
+    def _apply(self, prepared: Prepared, committed: Committed, failed: dict[Task, Exception]) -> None:
+        """Write the changes of each task, and what its store stands for by them, to the task's store."""
         for task, changes in prepared.changes.items():
             try:
                 self._follow(task, changes, prepared, committed)
             except Exception as error:  # noqa: BLE001 - this task's alone
                 failed[task] = error.with_traceback(None)  # its frames have handles of the store, and by them its lock
-        return failed
 
     def _follow(self, task: Task, changes: Changes, prepared: Prepared, committed: Committed) -> None:
         assert task.changelog is not None  # noqa: S101 - stateful

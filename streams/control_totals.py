@@ -49,7 +49,7 @@ def rows(
             prefixes = records.wire.prefixes.get(topic.name, PREFIXES)
             for task in records.tasks.values():
                 if any(amount and _is_total(name) for name, amount in added.get(task, {}).items()):
-                    row = control_totals(task.name, task.epoch + 1, counters[task])
+                    row = control_totals(task.name, task.foreseen.epoch + 1, counters[task])
                     yield Output(topic.named(records.prefix), task.name.encode(), encode(row, prefixes))
 
 

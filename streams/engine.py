@@ -1,7 +1,8 @@
-"""The engine: poll, decide, commit, apply; one epoch after the other, everything of an epoch or nothing of it.
+"""The engine: poll, decide, commit, apply; everything of an epoch or nothing of it.
 
 It runs on the event loop. Kafka's client is called on one thread of its own, stores are restored
-on another (``threads.py``); agents run on the loop between the two.
+on another (``threads.py``); agents run on the loop between the two. Here epochs are carried one after the other; while
+there is a backlog, ``pipeline.py`` lets the next one be decided while the last one commits.
 """
 
 from __future__ import annotations
@@ -16,26 +17,28 @@ from typing import Any
 
 from agents.ports import TableSpec
 from streams.admission import Admission
+from streams.attempts import Attempts, Decided
 from streams.back_off import ABORTED, BackOff
 from streams.barrier import Barrier
-from streams.committer import Committer
+from streams.committer import Carried, Committer
 from streams.disk import Disk
-from streams.effects import Effects
-from streams.epoch import Epoch, Prepared
-from streams.errors import TallyError, WorkerError
-from streams.group import GroupConsumer
+from streams.epoch import Epoch
+from streams.errors import WorkerError
+from streams.group import GroupConsumer, Polled
 from streams.hold import Holds
+from streams.intake import Intake
 from streams.judgement import Judgement
 from streams.kill_points import KillPoint
 from streams.logs import in_its_epoch
 from streams.lookups import Lookups
 from streams.meter import Meter
 from streams.ownership import Announce, Ownership
-from streams.pauses import Crossed, Failed, Pauses, judged, paused
+from streams.pauses import Crossed, Failed, Pauses, paused
+from streams.pipeline import Pipeline, Verdict, fits
 from streams.preflight import check_rights
 from streams.registry import connect
 from streams.restore import Restorer
-from streams.sends import Send, Sends
+from streams.sends import Sends
 from streams.settings import Settings
 from streams.store import StoreResources
 from streams.tables import EngineTable
@@ -43,7 +46,7 @@ from streams.tasks import Task
 from streams.threads import Threads
 from streams.ticker import Ticker
 from streams.topology import Topology
-from streams.transaction import Aborted, Committed, Outcome, TransactionalProducer, TransactionRefusedError, Unknown
+from streams.transaction import Aborted, Committed, Outcome, TransactionalProducer, Unknown
 from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
@@ -76,8 +79,9 @@ class Engine:
         self.tasks = self.ownership.tasks
         self.holds = Holds(self.ownership, _now_ms)
         self._lookups = Lookups(connect(settings), topology, settings.prefix, self.holds)
-        self._admission = Admission(settings.future_max_ms, self.ownership.partition_counts, self._lookups.wire)
-        self._ticker = Ticker(settings, self.ownership, self.threads, self._admission, _now_ms)
+        admission = Admission(settings.future_max_ms, self.ownership.partition_counts, self._lookups.wire)
+        self._ticker = Ticker(settings, self.ownership, self.threads, admission, _now_ms)
+        self._intake = Intake(settings, self.tasks, admission, self._lookups, self._ticker, kill_point)
         self.tables: dict[str, list[EngineTable[Any]]] = {
             stage.name: [EngineTable(spec, self.ownership.running[stage.name], self.barrier.holds) for spec in stage.keeps]
             for stage in topology
@@ -86,21 +90,28 @@ class Engine:
         self.sends = Sends(settings.budget.producer_bytes)
         self.meter = Meter()
         self.stopping = asyncio.Event()
-        self._kill_point = kill_point
         self._back_off = back_off
         self.waits = Waiting(self._go_on_waiting), Waiting(self._stop_if_asked)
         self._subscribed: frozenset[str] = frozenset()
         self._group: GroupConsumer
         self.committer = Committer(self.threads, kill_point, _now_ms)
+        self._attempts = Attempts(
+            settings, self.tasks, self.tables, self.barrier, self.sends, self.committer, self._count_partitions
+        )
+        self._pipeline = Pipeline(self, self._attempts, self._intake, self.ownership, self.threads, kill_point)
         self.pauses = Pauses(self.tasks, self._decree, self._look_again)
         self._run: asyncio.Task[None] | None = None
-        self._known: dict[str, int] = {}
         self._doubts: Counter[str] = Counter()
 
     @property
     def epochs_count(self) -> int:
         """Epochs that it has committed."""
         return self.committer.epochs_count
+
+    @property
+    def is_called_away(self) -> bool:
+        """Whether there is something to be done between two epochs: to end, to pause a task, to let one go on."""
+        return self.stopping.is_set() or self.pauses.is_asked or self.holds.has_any
 
     # What agents and Faust ask of it.
 
@@ -140,6 +151,7 @@ class Engine:
         """Take the clients it works with."""
         self._group = group
         self._ticker.connect(group)
+        self._intake.connect(group)
         self.committer.connect(group, producer)
 
     async def run(self) -> None:
@@ -166,22 +178,28 @@ class Engine:
         self.threads.shutdown()
 
     async def _turn(self) -> None:
-        settings = self.settings
-        wait_s = 0.001 if self._ticker.is_asked or self._sends_may_go() else settings.epoch_wait_ms / 1000
+        wait_s = 0.001 if self._ticker.is_asked or self._sends_may_go() else self.settings.epoch_wait_ms / 1000
         await self.ownership.look_at_disk()
-        polled = await self.threads.on_kafka(lambda: self._group.poll(wait_s))
+        polled = await self.threads.on_kafka(lambda: self._intake.poll(wait_s))
+        await self.follow(polled)
+        await self.pauses.serve()
+        await self.holds.release()
+        epoch, cut = await self._intake.epoch_of(polled, self.epochs_count + 1, self.epochs_count)
+        if epoch.tasks and fits(polled, epoch, cut):
+            await self._pipeline.run(epoch)
+        else:
+            await self.take_up(epoch, cut)
+
+    async def follow(self, polled: Polled) -> None:
+        """Act on what a poll said beside its records."""
         await self.ownership.follow(polled, self.announce)
         if polled.changes:
             await self._synchronise()
-        await self.pauses.serve()
-        await self.holds.release()
-        epoch = Epoch.collect(self.epochs_count + 1, polled.messages, self.tasks, settings.prefix, self._admission)
-        epoch, cut = (await self._lookups.keep_back(epoch)).up_to_probes()
-        if epoch.records_count:
-            self._kill_point.reach("after_poll", self.epochs_count, epoch.records_count)
-        epoch = await self._ticker.complete(epoch, polled.messages)
+
+    async def take_up(self, epoch: Epoch, cut: list[Task]) -> None:
+        """Carry an epoch to its end, if there is anything in it; of the tasks in ``cut`` it has not all that was polled."""
         if epoch.tasks or self._sends_may_go():
-            await self._process(epoch)
+            await self.process(epoch)
             await self.ownership.read_again(cut)
         else:
             await asyncio.sleep(0)
@@ -194,17 +212,20 @@ class Engine:
     # One epoch.
 
     @in_its_epoch
-    async def _process(self, epoch: Epoch, *, by_agents_only: bool = False) -> None:
+    async def process(self, epoch: Epoch, *, by_agents_only: bool = False, verdict: Verdict | None = None) -> None:
         """Carry an epoch to its commit. An abort is redone; repeated failures are narrowed down.
 
-        First without what timers and pages sent, then task by task: what still fails alone stops alone.
+        First without what timers and pages sent, then task by task: what still fails alone stops alone. ``verdict`` is what
+        became of a first attempt, if there was one.
         """
         failures = aborts = 0
         while not self.stopping.is_set():
-            epoch = epoch.only(self.tasks.committable() if epoch.verdicts else self.tasks.running())
-            if not epoch.tasks and (by_agents_only or not self._sends_may_go()):
-                return
-            outcome = await self._try(epoch, by_agents_only=by_agents_only)
+            if verdict is None:
+                epoch = epoch.only(self.tasks.committable() if epoch.verdicts else self.tasks.running())
+                if not epoch.tasks and (by_agents_only or not self._sends_may_go()):
+                    return
+                verdict = await self._try(epoch, by_agents_only=by_agents_only)
+            outcome, verdict = verdict, None
             if isinstance(outcome, Failed):
                 failures, limit = failures + 1, self.settings.redo_attempts_max
                 log.warning("epoch %d failed (%d of %d): %s", epoch.number, failures, limit, outcome.error)
@@ -231,59 +252,30 @@ class Engine:
         """I9: what is to be sent waits until this worker owns something that fences it."""
         return bool(self.sends and self.tasks.running() and not self.ownership.lacking)
 
-    async def _try(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome | Failed | Crossed:
-        """Attempt it once; what is not the worker's own end is one more failure of the same records (I8)."""
-        try:
-            outcome = await self._attempt(epoch, by_agents_only=by_agents_only)
-        except TallyError:
-            raise
-        except Exception as error:  # noqa: BLE001 - I8: whatever it was, the epoch is redone, a bounded number of times
-            return Failed(error)
-        self.meter.attempted(outcome)
-        if isinstance(outcome, Aborted) and outcome.refused:
-            return Failed(TransactionRefusedError(outcome.refused))
-        return outcome
+    async def _try(self, epoch: Epoch, *, by_agents_only: bool) -> Verdict:
+        """Attempt it once."""
+        decided = await self._attempts.decide(epoch, by_agents_only=by_agents_only)
+        if not isinstance(decided, Decided):
+            return decided
+        return await self.conclude(decided, await self._attempts.commit(decided))
 
-    async def _attempt(self, epoch: Epoch, *, by_agents_only: bool) -> Outcome | Crossed:
-        """Decide and commit once; whatever fails, nothing of the attempt stays behind."""
-        began_s, effects = time.monotonic(), Effects()
-        sends: list[Send] = []
-        outcome: Outcome | None = None
-        try:
-            await self.barrier.decide(epoch, effects)
-            judgements = judged(epoch, effects, self.settings.dead_records_max)
-            if isinstance(judgements, Crossed):
-                return judgements
-            sends = await self._take_sends(by_agents_only=by_agents_only)
-            outputs = [send.output for send in sends]
-            prepared = Prepared(epoch, effects, self.tables, self.settings.worker_id, outputs, self.tasks.running(), judgements)
-            outcome = await self.committer.commit(prepared)
-        finally:
-            self.barrier.lift()
-            for tables in self.tables.values():
-                for table in tables:
-                    table.forget()
-            self.sends.answer(sends, outcome)
+    async def conclude(self, decided: Decided, carried: Carried) -> Outcome | Failed:
+        """Bring memory to where a committed epoch is; a store that could not follow is restored, and so is what is in doubt."""
+        outcome, prepared = self._attempts.conclude(decided, carried), decided.prepared
+        self.meter.attempted(carried.outcome)
         if isinstance(outcome, Committed):
-            await self._settle(prepared, outcome)
-            self.meter.committed(effects.counters, effects.in_columns, time.monotonic() - began_s)
+            for task in prepared.positions:
+                prepared.settle(task)
+                self._doubts.pop(task.name, None)
+            await self.ownership.recover(carried.failed)
+            await self.ownership.heed(prepared.positions)
+            self.meter.committed(decided.effects.counters, decided.effects.in_columns, time.monotonic() - decided.began_s)
         elif isinstance(outcome, Unknown):
             await self._doubt(prepared.positions, outcome.cause)
         return outcome
 
-    async def _take_sends(self, *, by_agents_only: bool) -> list[Send]:
-        unknown = self.sends.topics() - self._known.keys()
-        if unknown:
-            self._known |= await self.threads.on_kafka(lambda: self._group.partition_counts(unknown, self.waits[0]))
-        return self.sends.take(self._known, by_agents_only=by_agents_only)
-
-    async def _settle(self, prepared: Prepared, committed: Committed) -> None:
-        """Bring stores and memory to where the committed epoch is; a store that cannot follow is restored."""
-        for task in prepared.positions:
-            prepared.settle(task)
-            self._doubts.pop(task.name, None)
-        await self.ownership.recover(await self.committer.apply(prepared, committed))
-        await self.ownership.heed(prepared.positions)
+    async def _count_partitions(self, topics: set[str]) -> Mapping[str, int]:
+        return await self.threads.on_kafka(lambda: self._group.partition_counts(topics, self.waits[0]))
 
     async def _isolate(self, epoch: Epoch, error: Exception) -> None:
         """Find the task that an agent cannot work on: each alone; the one that still fails is paused, the others go on.
@@ -302,11 +294,11 @@ class Engine:
                     await self._decree({task: paused(task, reason)})
             return
         for task in epoch.tasks:
-            await self._process(epoch.only([task]), by_agents_only=True)
+            await self.process(epoch.only([task]), by_agents_only=True)
 
     async def _decree(self, verdicts: Mapping[Task, Judgement]) -> None:
         """Commit how tasks stand from now on: a marker with their unchanged positions, which every later owner heeds."""
-        await self._process(Epoch.of_verdicts(self.epochs_count + 1, verdicts), by_agents_only=True)
+        await self.process(Epoch.of_verdicts(self.epochs_count + 1, verdicts), by_agents_only=True)
 
     async def _look_again(self, task: Task) -> None:
         """Restore a stopped task, with nothing held against it."""

@@ -19,7 +19,7 @@ from streams.effects import AGAIN, Effects, Output, check_size
 from streams.judgement import Judgement
 from streams.store import StandsFor, StoreIdentity
 from streams.tables import EngineTable
-from streams.tasks import Task, Tasks, TaskState
+from streams.tasks import Standing, Task, Tasks
 from streams.topology import Stage
 from streams.transaction import Transaction
 
@@ -53,11 +53,10 @@ class Epoch:
         """Sort polled records to their running tasks; what belongs to none is left for later or for others."""
         by_stage: dict[str, tuple[Stage, list[Message], dict[int, Task]]] = {}
         plain: list[tuple[Task, Message]] = []
-        by_input = tasks.by_input
+        begins = {where: (task, at) for task in tasks.running() for where, at in task.foreseen.next_offsets.items()}
         for message in messages:
-            where = (message.topic(), message.partition())
-            task = by_input.get(where)  # type: ignore[arg-type]
-            if task is None or task.state is not TaskState.RUNNING or message.offset() < task.next_offsets[where]:  # type: ignore[index, operator]
+            task, at = begins.get((message.topic(), message.partition()), (None, 0))  # type: ignore[arg-type]
+            if task is None or message.offset() < at:  # type: ignore[operator]
                 continue
             if task.stage is None:
                 plain.append((task, message))
@@ -79,7 +78,7 @@ class Epoch:
         """
         passed = {}
         for task in tasks:
-            ahead = {where: at for where in task.inputs if (at := positions.get(where, -1)) > task.next_offsets[where]}
+            ahead = {where: at for where in task.inputs if (at := positions.get(where, -1)) > task.foreseen.next_offsets[where]}
             if ahead:
                 passed[task] = ahead
         return cls(number, {}, passed=passed)
@@ -119,7 +118,7 @@ class Epoch:
         """Give the epoch with no more records of a task than its probe has left, and the tasks of which some are left out."""
         stages, cut = {}, []
         for name, records in self.stages.items():
-            left = {number: task.judgement.probe.left for number, task in records.tasks.items() if task.judgement.probe}
+            left = {number: probe.left for number, task in records.tasks.items() if (probe := task.foreseen.judgement.probe)}
             stages[name], over = records.at_most(left) if left else (records, [])
             cut += over
         return (Epoch(self.number, stages, self.plain), cut) if cut else (self, cut)
@@ -139,7 +138,7 @@ class Epoch:
 
     def positions(self) -> dict[Task, Positions]:
         """Give (first, next) offsets of every input partition of every touched task."""
-        found = {task: {where: (at, at) for where, at in task.next_offsets.items()} for task in self.tasks}
+        found = {task: _unmoved(task) for task in self.tasks}
         for records in self.stages.values():
             for message in records.messages:
                 _advance(found[records.tasks[message.partition()]], message)  # type: ignore[index]
@@ -171,7 +170,7 @@ class Prepared:
         if not touched:
             # I9: without records the position of one running task fences the transaction; I3: it gets a marker too.
             touched = sorted(running, key=lambda task: task.name)[:1]
-            self.positions = {task: {where: (at, at) for where, at in task.next_offsets.items()} for task in touched}
+            self.positions = {task: _unmoved(task) for task in touched}
         if not self.positions:
             raise ValueError("a transaction without positions is not fenced (I9): nothing may be written in it")
         self.changes: dict[Task, dict[str, dict[bytes, bytes | None]]] = {task: {} for task in touched if task.stage}
@@ -179,11 +178,12 @@ class Prepared:
         self._take_changes(tables)
         self._records += effects.outputs
         self._records += sends
-        self.counters = {task: _added(task.counters, effects.counters.get(task, Counter())) for task in self.changes}
+        self.counters = {task: _added(task.foreseen.counters, effects.counters.get(task, Counter())) for task in self.changes}
         self._note_asked(effects)
         self._records += control_totals.rows(epoch.stages, effects.counters, self.counters)
-        self.judgements = {task: judgements.get(task, task.judgement) for task in self.changes}
+        self.judgements = {task: judgements.get(task, task.foreseen.judgement) for task in self.changes}
         self.markers = {task: self._marker(task) for task in self.changes}
+        self._after = {task: self._standing(task) for task in self.positions}
 
     @property
     def written_bytes(self) -> int:
@@ -201,11 +201,20 @@ class Prepared:
 
     def settle(self, task: Task) -> None:
         """Move the task's memory to after the epoch."""
-        task.next_offsets = {where: at for where, (_, at) in self.positions[task].items()}
-        if task in self.markers:
-            task.epoch += 1
-            task.counters = self.counters[task]
-            task.judgement = self.judgements[task]
+        after = self._after[task]
+        task.epoch, task.counters, task.judgement, task.next_offsets = after
+        if task.ahead is after:
+            task.ahead = None
+
+    def foresee(self) -> None:
+        """Let the next epoch of the tasks begin behind this one, which is not committed yet."""
+        for task, after in self._after.items():
+            task.ahead = after
+
+    def give_up(self) -> None:
+        """Let the next epoch of the tasks begin where they stand: this one, and what was decided on it, is thrown away."""
+        for task in self._after:
+            task.ahead = None
 
     def stands_for(self, task: Task, identity: StoreIdentity, changelog_offset: int, now_ms: int) -> StandsFor:
         """Give what the task's store stands for once the epoch is applied."""
@@ -236,7 +245,17 @@ class Prepared:
 
     def _marker(self, task: Task) -> bytes:
         said = self.positions[task], self.counters[task], self.judgements[task]
-        return encode(marker.make_marker(task.epoch + 1, self._worker, *said))
+        return encode(marker.make_marker(task.foreseen.epoch + 1, self._worker, *said))
+
+    def _standing(self, task: Task) -> Standing:
+        next_offsets = {where: at for where, (_, at) in self.positions[task].items()}
+        if task not in self.markers:
+            return task.foreseen._replace(next_offsets=next_offsets)
+        return Standing(task.foreseen.epoch + 1, self.counters[task], self.judgements[task], next_offsets)
+
+
+def _unmoved(task: Task) -> Positions:
+    return {where: (at, at) for where, at in task.foreseen.next_offsets.items()}
 
 
 def _added(running: Mapping[str, int], epoch: Mapping[str, int]) -> dict[str, int]:

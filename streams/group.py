@@ -18,7 +18,7 @@ from streams import marker
 from streams.budget import fetch_config
 from streams.errors import WorkerError
 from streams.logs import client_log
-from streams.room import Room
+from streams.room import EPOCHS_IN_MEMORY, Room
 from streams.settings import Settings
 from streams.taking import take
 from streams.waiting import Waiting
@@ -35,11 +35,15 @@ METADATA_WAIT_S = 2.0
 
 @dataclass
 class Polled:
-    """What one poll gave: records, and changes of ownership in the order in which they happened."""
+    """What one poll gave: records, and changes of ownership in the order in which they happened.
+
+    ``behind``: the records fill at least half of the room, so there are likely more to come.
+    """
 
     messages: list[Message] = field(default_factory=list)
     changes: list[tuple[str, list[marker.TopicPartition]]] = field(default_factory=list)
     lost_positions: dict[marker.TopicPartition, str] = field(default_factory=dict)
+    behind: bool = False
 
 
 class GroupConsumer:
@@ -53,7 +57,7 @@ class GroupConsumer:
             else {"partition.assignment.strategy": "range", "session.timeout.ms": settings.session_timeout_ms}
         )
         budget = settings.budget
-        self.room = Room(budget.epoch_bytes, settings.epoch_records_max)
+        self.room = Room(budget.epoch_bytes // EPOCHS_IN_MEMORY, settings.epoch_records_max)
         self._consumer = Consumer(
             {
                 **settings.cluster.consumer(),
@@ -85,6 +89,7 @@ class GroupConsumer:
         if not self.member_id:
             self.member_id = self._consumer.memberid() or ""
         polled, self._polled = self._polled, Polled()
+        polled.behind = self.room.is_half_full(len(messages), sum(map(len, messages)))
         for message in messages:
             if message.error() is None:
                 polled.messages.append(message)

@@ -55,6 +55,11 @@ class Holds:
                     await self._ownership.let_go_on(task)
                 del self._tries[task]
 
+    @property
+    def has_any(self) -> bool:
+        """Whether a task is held, and so to be looked after between two epochs."""
+        return bool(self._tries)
+
     def close(self) -> None:
         """Give up every try."""
         for tries in self._tries.values():

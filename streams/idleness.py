@@ -103,8 +103,8 @@ def is_ticked(task: Task) -> bool:
 
 
 def said_idle(task: Task) -> frozenset[str]:
-    """Give the inputs that are idle as the task's marker has it."""
-    return frozenset(name for name, _ in _inputs(task) if task.counters.get(SAID + name, 0) == 1)
+    """Give the inputs that are idle as the task's marker has it, or the one that is on its way."""
+    return frozenset(name for name, _ in _inputs(task) if task.foreseen.counters.get(SAID + name, 0) == 1)
 
 
 def _inputs(task: Task) -> list[tuple[str, TopicPartition]]:

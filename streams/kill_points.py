@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-KILL_POINTS = ("after_poll", "before_produce", "before_offsets", "before_commit", "before_apply")
+KILL_POINTS = ("after_poll", "before_produce", "before_offsets", "before_commit", "before_apply", "decided_ahead")
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,11 @@ def judged(epoch: Epoch, effects: Effects, dead_max: int) -> dict[Task, Judgemen
     for task, outcomes in epoch.outcomes(effects.dead).items():
         counted = effects.counters[task].items() if task in effects.dead else ()
         reasons = {name.removeprefix("dead|"): count for name, count in counted if name.startswith("dead|")}
-        if task.judgement.crosses(outcomes, dead_max):
+        before = task.foreseen.judgement
+        if before.crosses(outcomes, dead_max):
             instead[task] = paused(task, why_crossed(dead_max, reasons))
         else:
-            after[task] = task.judgement.after(outcomes, reasons)
+            after[task] = before.after(outcomes, reasons)
     return Crossed(instead) if instead else after
 
 
@@ -74,6 +75,11 @@ class Pauses:
         self._decree = decree
         self._look_again = look_again
         self._requests: list[Request] = []
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for something to be done between two epochs."""
+        return bool(self._requests)
 
     async def ask(self, request: Request, within_s: float) -> Answer:
         """Let the engine carry out a request, and wait for what becomes of it; one that it cannot begin in time is withdrawn."""

@@ -10,6 +10,8 @@ MESSAGE_COPIES = 4
 """Of a message's bytes: as they came, decoded, in the state or a dead letter, and encoded."""
 WRITTEN_COPIES = 3
 """Of written bytes: as they are, in the store's batch, and the state that they were made of."""
+EPOCHS_IN_MEMORY = 3
+"""Epochs that share the budget: one commits, the next one is decided, and the records behind it were polled."""
 GROWTH = 2
 """A step asks for so many times what was taken: the first records say how large the others may be, and may be wrong."""
 
@@ -36,9 +38,17 @@ class Room:
         """
         if not records_count:
             return 1
+        room = self._records_max(records_count, message_bytes) - records_count
+        return max(min(room, GROWTH * records_count), 0)
+
+    def is_half_full(self, records_count: int, message_bytes: int) -> bool:
+        """Tell whether so many records fill at least half of it."""
+        return records_count > 0 and 2 * records_count >= self._records_max(records_count, message_bytes)
+
+    def _records_max(self, records_count: int, message_bytes: int) -> int:
+        """Give how many records of this mean size there is room for."""
         each_bytes = self.record_bytes + WRITTEN_COPIES * self.written_bytes + MESSAGE_COPIES * message_bytes / records_count
-        room = int(self.share_bytes / each_bytes) - records_count
-        return max(min(room, self.records_max - records_count, GROWTH * records_count), 0)
+        return min(int(self.share_bytes / each_bytes), self.records_max)
 
     def learn(self, records_count: int, written_bytes: int) -> None:
         """Take note of what an epoch wrote: up at once, down by halves."""

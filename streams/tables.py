@@ -26,24 +26,29 @@ class TableFormatError(Exception):
 
 
 class EngineTable(Generic[S]):
-    """One table over all running tasks of a stage. What an epoch writes is pending until its commit."""
+    """One table over all running tasks of a stage.
+
+    What an epoch writes is pending until it is to be committed, and then on its way until that is applied. Meanwhile the next
+    epoch reads through it, and what it writes is pending.
+    """
 
     def __init__(self, spec: TableSpec[S], tasks: Mapping[int, Task], in_epoch: Callable[[], bool] = lambda: True) -> None:
         self.spec = spec
         self._tasks = tasks
         self._in_epoch = in_epoch
         self._pending: dict[Slot, bytes | None] = {}
+        self._on_its_way: dict[Slot, bytes | None] = {}
         self._version = bytes([spec.version])
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(spec.row).decode
 
     def get_many(self, slots: Sequence[Slot]) -> dict[Slot, S | None]:
-        """Give the rows as of the last commit and what this epoch wrote; None where there is none."""
+        """Give the rows as of the epoch before and what this one wrote; None where there is none."""
         found = self._values(slots)
         return {slot: None if value is None else self._row(value) for slot, value in found.items()}
 
     def get_columns(self, slots: Sequence[Slot]) -> Found:
-        """Give the rows as of the last commit and what this epoch wrote, in columns. Each slot is asked for once."""
+        """Give the rows as of the epoch before and what this one wrote, in columns. Each slot is asked for once."""
         there = [(place, value) for place, value in enumerate(self._values(slots).values()) if value is not None]
         good = [(place, value) for place, value in there if value[0] == self.spec.version]
         frame, others = self._columns.decode([value for _, value in good], begin=1)
@@ -72,16 +77,24 @@ class EngineTable(Generic[S]):
 
     def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
         """Give up to ``keys_max`` keys of one task that sort below ``bound``, smallest first, as :meth:`get_many` sees them."""
-        pending = {key: row for (where, key), row in self._pending.items() if where == partition and key < bound}
+        layers = self._on_its_way, self._pending
+        pending = {key: row for rows in layers for (where, key), row in rows.items() if where == partition and key < bound}
         store = self._tasks[partition].store
         assert store is not None  # noqa: S101 - only running tasks have records
         stored = (key for key in store.keys_below(self.spec.name, bound) if key not in pending)
-        written = sorted(key for key, row in pending.items() if row is not None)
-        return list(islice(merge(stored, written), keys_max))
+        return list(islice(merge(stored, sorted(key for key, row in pending.items() if row is not None)), keys_max))
 
     def forget(self) -> None:
         """Throw away what the epoch wrote."""
         self._pending = {}
+
+    def send(self) -> None:
+        """Let what the epoch wrote be on its way: it is to be committed."""
+        self._pending, self._on_its_way = {}, self._pending
+
+    def arrive(self) -> None:
+        """Let nothing be on its way any more: the stores have it, or it did not happen."""
+        self._on_its_way = {}
 
     def take_changes(self) -> Iterator[tuple[int, bytes, bytes | None]]:
         """Give what the epoch wrote, as (partition, key, value), and keep it pending."""
@@ -105,6 +118,8 @@ class EngineTable(Generic[S]):
         for slot in found:
             if slot in self._pending:
                 found[slot] = self._pending[slot]
+            elif slot in self._on_its_way:
+                found[slot] = self._on_its_way[slot]
             else:
                 keys.setdefault(slot[0], []).append(slot[1])
         for partition, wanted in keys.items():

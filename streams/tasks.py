@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from streams.judgement import FRESH, Judgement
 from streams.marker import TopicPartition
@@ -27,9 +28,21 @@ class TaskState(StrEnum):
     STOPPED = "stopped"
 
 
+class Standing(NamedTuple):
+    """Where a task stands between two epochs, as its marker says it."""
+
+    epoch: int
+    counters: dict[str, int]
+    judgement: Judgement
+    next_offsets: dict[TopicPartition, int]
+
+
 @dataclass(eq=False)
 class Task:
     """One owned task. Only the engine changes it; ``revoked`` tells a restore on another thread to give up.
+
+    ``epoch``, ``counters``, ``judgement`` and ``next_offsets`` are as of the last commit. ``ahead`` is how they will be once
+    all that was decided of the task is committed; None: nothing is under way.
 
     A partition of a topic that no stage reads (Faust's own: ask, replies, group_by) is a task
     without a stage: it has offsets, and neither state nor marker.
@@ -48,6 +61,7 @@ class Task:
     counters: dict[str, int] = field(default_factory=dict)
     judgement: Judgement = FRESH
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
+    ahead: Standing | None = None
     revoked: threading.Event = field(default_factory=threading.Event)
     restored_records: int = 0
     restore_left_records: int = 0
@@ -56,6 +70,11 @@ class Task:
     def name(self) -> str:
         """Give ``stage/partition``, or ``topic/partition`` for a task without a stage."""
         return f"{self.stage.name if self.stage else self.inputs[0][0]}/{self.partition}"
+
+    @property
+    def foreseen(self) -> Standing:
+        """Give where the next epoch begins: behind what was decided, be it committed or not."""
+        return self.ahead or Standing(self.epoch, self.counters, self.judgement, self.next_offsets)
 
 
 class Tasks:

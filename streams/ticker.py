@@ -85,4 +85,4 @@ class Ticker:
     def _that_asked(self) -> list[Task]:
         """Give the tasks that asked, as their markers say, for another epoch; those that rest keep waiting."""
         running = [] if self._ownership.lacking else self._ownership.tasks.running()
-        return sorted((task for task in running if task.counters.get(AGAIN)), key=lambda task: task.name)
+        return sorted((task for task in running if task.foreseen.counters.get(AGAIN)), key=lambda task: task.name)

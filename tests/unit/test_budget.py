@@ -10,7 +10,9 @@ from confluent_kafka import Consumer, Producer
 
 from schemas.topics import MAX_CHANGELOG_BYTES
 from streams.budget import MEBIBYTE, MEMORY_MB_MAX, MEMORY_MB_MIN, Budget, fetch_config
+from streams.group import GroupConsumer
 from streams.room import MESSAGE_COPIES, RECORD_BYTES, WRITTEN_COPIES, Room
+from streams.settings import Settings
 from streams.taking import take
 
 
@@ -100,3 +102,20 @@ def test_what_epochs_wrote_makes_the_next_ones_smaller_at_once_and_larger_slowly
     assert room.written_bytes == 50_000
     room.learn(0, 5_000)
     assert room.written_bytes == 50_000, "an epoch without records says nothing"
+
+
+def test_a_backlog_is_a_poll_that_fills_half_of_what_there_is_room_for() -> None:
+    small = Room(1 << 30, 8_000)
+    assert [small.is_half_full(count, count * 100) for count in (0, 3_999, 4_000, 8_000)] == [False, False, True, True]
+    narrow = Room(16 << 20, 8_000)
+    room = (16 << 20) // (RECORD_BYTES + MESSAGE_COPIES * 100_000)
+    assert [narrow.is_half_full(count, count * 100_000) for count in (room // 2 - 1, room // 2 + 1)] == [False, True]
+
+
+def test_i5_three_epochs_are_in_memory_together_and_each_has_a_third_of_the_share() -> None:
+    settings = Settings(memory_mb=64, bootstrap_servers="127.0.0.1:1")
+    group = GroupConsumer(settings)
+    try:
+        assert 3 * group.room.share_bytes <= settings.budget.epoch_bytes < 3 * group.room.share_bytes + 3
+    finally:
+        group.close()

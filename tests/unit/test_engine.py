@@ -165,7 +165,7 @@ class World:
     async def _announce(self, _: set[marker.TopicPartition]) -> None: ...
 
     async def process(self, *messages: Message) -> None:
-        await self.engine._process(Epoch.collect(1, messages, self.engine.tasks, PREFIX))
+        await self.engine.process(Epoch.collect(1, messages, self.engine.tasks, PREFIX))
 
     def rows(self) -> list[MerchantRevenue]:
         """Every row of the minute totals that was committed."""

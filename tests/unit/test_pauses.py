@@ -166,7 +166,7 @@ def test_a_probe_processes_exactly_its_records_and_is_judged_by_them(tmp_path: P
         polled = [*junk(0, 100, dead), *(order(0, 100 + number) for number in range(dead, 20))]
         epoch, cut = Epoch.collect(1, [*polled, order(1, 7)], world.engine.tasks, PREFIX).up_to_probes()
         assert (epoch.records_count, cut) == (11, [world.zero])
-        await world.engine._process(epoch)
+        await world.engine.process(epoch)
         await world.engine.ownership.read_again(cut)
         await world.engine.ownership.follow(Polled(), world.engine.announce)
         assert world.zero.state is state
