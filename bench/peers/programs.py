@@ -19,6 +19,7 @@ import msgspec
 from agents.ports import Limits
 from bench.limit import Spec
 from bench.main_topology import MAIN_WORKER
+from bench.peers.rule_book import Told
 from bench.product import ROOT, ProductError, Worker, running, running_worker
 from bench.report import SETTINGS
 from schemas.catalogue import NEWEST
@@ -41,6 +42,8 @@ CACHE_BYTES = 64 << 20
 STOCK_FAUST = ROOT / "bench" / "peers" / "stock_faust"
 STOCK_FAUST_VENV = ROOT / "build" / "peers" / "stock_faust"
 """Its own environment: what it needs is no business of ours."""
+QUIX = ROOT / "bench" / "peers" / "quix"
+QUIX_VENV = ROOT / "build" / "peers" / "quix"
 
 
 class BuildError(Exception):
@@ -233,49 +236,52 @@ def pom_versions(pom: Path) -> dict[str, str]:
     return {name: text for name, text in tags.items() if name.endswith(".version")}
 
 
-# Stock Faust.
+# Peers in Python, each in an environment of its own: stock Faust, Quix Streams.
 
 
-def _build_venv(folder: Path, venv: Path) -> Callable[[], None]:
-    """Give what makes a peer's own environment of the requirements in its folder, at the versions of constraints.txt."""
+def _build_venv(folder: Path, venv: Path, pins: Path) -> Callable[[], None]:
+    """Give what makes a peer's own environment of the requirements in its folder, at the versions of ``pins``."""
 
     def build() -> None:
         requirements, stamp = folder / "requirements.txt", venv / "installed.txt"
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") == requirements.read_text(encoding="utf-8"):
+        wanted = requirements.read_text(encoding="utf-8") + pins.read_text(encoding="utf-8")
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
             return
         install = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        constraints = ["-c", str(ROOT / "constraints.txt"), "-r", str(requirements)]
+        constraints = ["-c", str(pins), "-r", str(requirements)]
         for command in ([sys.executable, "-m", "venv", "--clear", str(venv)], [*install, *constraints]):
             made = subprocess.run(command, capture_output=True, text=True, check=False)
             if made.returncode != 0:
                 said = "\n".join((made.stdout + made.stderr).splitlines()[:10])
                 raise BuildError(f"the environment of {folder.name} could not be made:\n{said}")
-        shutil.copy(requirements, stamp)
+        stamp.write_text(wanted, encoding="utf-8")
 
     return build
 
 
+def told_in_python(run: Run) -> dict[str, str]:
+    """Give the environment of a peer in Python; ``rule_book.py`` reads it."""
+    limits = {limit.name: getattr(run.settings, limit.name) for limit in fields(Limits)}
+    settings = run.settings
+    said = Told(settings.bootstrap_servers, settings.prefix, str(run.folder / "state"), limits, settings.future_max_ms)
+    return {**os.environ, "PEER_TOLD": msgspec.json.encode(said).decode()}
+
+
 @contextmanager
 def _stock_faust(run: Run) -> Iterator[list[Worker]]:
-    limits = {limit.name: getattr(run.settings, limit.name) for limit in fields(Limits)}
-    environment = {
-        **os.environ,
-        "PEER_PREFIX": run.settings.prefix,
-        "PEER_BOOTSTRAP": run.settings.bootstrap_servers,
-        "PEER_STATE": str(run.folder / "state"),
-        "PEER_LIMITS": msgspec.json.encode(limits).decode(),
-        "PEER_FUTURE_MAX_MS": str(run.settings.future_max_ms),
-    }
-    command = [
-        str(STOCK_FAUST_VENV / "bin" / "python"),
-        str(STOCK_FAUST / "app.py"),
-        "worker",
-        "--without-web",
-        "--loglevel",
-        "warn",
-    ]
-    with running(command, run.folder / "faust.log", environment) as worker:
+    command = [str(STOCK_FAUST_VENV / "bin" / "python"), str(STOCK_FAUST / "app.py"), "worker", "--without-web"]
+    with running([*command, "--loglevel", "warn"], run.folder / "faust.log", told_in_python(run)) as worker:
         yield [worker]
+
+
+@contextmanager
+def _quix(run: Run) -> Iterator[list[Worker]]:
+    with ExitStack() as stack:
+        workers = []
+        for stage in ("revenue", "settlement"):
+            command = [str(QUIX_VENV / "bin" / "python"), str(QUIX / f"{stage}.py")]
+            workers.append(stack.enter_context(running(command, run.folder / f"quix-{stage}.log", told_in_python(run))))
+        yield workers
 
 
 def _venv_configuration(venv: Path, **own: str) -> Callable[[Settings], Mapping[str, Any]]:
@@ -310,8 +316,13 @@ PEERS: Mapping[str, Peer] = {
             prepare=_build_kafka_streams, configuration=_kafka_streams_configuration, pair=twice(_kafka_streams),
         ),
         Peer(
+            "quix", "Quix Streams, exactly once, two programs", _quix, lambda settings: f"{settings.prefix}quix",
+            is_slow=True, prepare=_build_venv(QUIX, QUIX_VENV, QUIX / "constraints.txt"),
+            configuration=_venv_configuration(QUIX_VENV, processing_guarantee="exactly-once", store="rocksdb"),
+        ),
+        Peer(
             "faust", "stock Faust, at least once, one process", _stock_faust, lambda settings: f"{settings.prefix}faust",
-            is_slow=True, is_exact=False, prepare=_build_venv(STOCK_FAUST, STOCK_FAUST_VENV),
+            is_slow=True, is_exact=False, prepare=_build_venv(STOCK_FAUST, STOCK_FAUST_VENV, ROOT / "constraints.txt"),
             configuration=_venv_configuration(STOCK_FAUST_VENV, processing_guarantee="at_least_once", store="rocksdb"),
             pair=twice(_stock_faust),
         ),

@@ -14,14 +14,27 @@ import msgspec
 import pytest
 
 from agents.envelope import ENVELOPE_RULES
+from agents.ports import Limits
 from agents.settlement import decide
 from agents.settlement.decide import RULE_BOOK
 from agents.settlement.lifecycle import WAITED_TOO_LONG
 from bench.figures import Figures, Moment
 from bench.peers.judge import MINUTES, Outputs, Watermarks, judge_outputs
 from bench.peers.main import chosen, in_turn
-from bench.peers.programs import KAFKA_STREAMS, PEERS, STOCK_FAUST, kafka_streams_properties, pom_versions, properties_text
+from bench.peers.programs import (
+    KAFKA_STREAMS,
+    PEERS,
+    QUIX,
+    STOCK_FAUST,
+    Run,
+    kafka_streams_properties,
+    pom_versions,
+    properties_text,
+    told_in_python,
+)
+from bench.peers.quix.slots import Agenda
 from bench.peers.report import PeerReport, PeerRun
+from bench.peers.rule_book import Clock, Dead, Received, opened, told
 from bench.peers.run import Backlog, figures_of
 from bench.product import ROOT, ProductError, Sample
 from connectors.cluster import Cluster
@@ -30,12 +43,14 @@ from connectors.reader import ReadRecord
 from connectors.reference_orders import unpaid_orders
 from schemas import codec, topics
 from schemas.catalogue import NEWEST
+from schemas.events import OrderCancelled
 from schemas.partitioning import partition_of
 from streams.settings import Settings
 from tests.unit.judged_world import ADJUSTMENTS, PREFIX, REVENUE, STATUS, TERMS, TRUTH, UNPAID, exact_world, row_record
 
 SETTINGS = Settings(bootstrap_servers="127.0.0.1:1", prefix="p.")
 ORDERS = ("p.orders", 0)
+PINS = (ROOT / "constraints.txt", QUIX / "constraints.txt")
 LIMITS_OF_RULES = ("MAX_EVENTS_PER_ORDER", "MAX_ID_CHARACTERS", "MAX_AMOUNT_MINOR", "FIRST_TIME_MS", "LAST_TIME_MS")
 
 
@@ -269,8 +284,81 @@ def test_the_java_peer_has_every_rule_and_limit_under_our_names() -> None:
     assert {name: limits.get(name) for name in LIMITS_OF_RULES} == ours
 
 
-def test_what_the_peer_in_python_needs_is_pinned() -> None:
-    wanted = [line for line in (STOCK_FAUST / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
-    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
-    assert "faust-streaming" in wanted
+@pytest.mark.parametrize(
+    ("folder", "pins", "what"),
+    [(STOCK_FAUST, ROOT / "constraints.txt", "faust-streaming"), (QUIX, QUIX / "constraints.txt", "quixstreams")],
+)
+def test_what_a_peer_in_python_needs_is_pinned(folder: Path, pins: Path, what: str) -> None:
+    wanted = [line for line in (folder / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = {line.split("==")[0] for line in pins.read_text().splitlines() if "==" in line}
+    assert what in wanted
     assert set(wanted) <= pinned
+
+
+def test_the_rule_book_in_quix_is_read_with_the_codec_of_the_product() -> None:
+    pins = [dict(line.split("==") for line in file.read_text().splitlines() if "==" in line) for file in PINS]
+    for package in ("fastavro", "msgspec", "ddsketch"):
+        assert pins[0][package] == pins[1][package], package
+
+
+def test_peers_in_python_are_told_what_they_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(SETTINGS, Path("folder"), Path("shape"), 0)
+    monkeypatch.setenv("PEER_TOLD", told_in_python(run)["PEER_TOLD"])
+    found = told()
+    assert (found.prefix, found.bootstrap, found.state) == ("p.", "127.0.0.1:1", "folder/state")
+    assert Limits(**found.limits).grace_ms == SETTINGS.grace_ms
+    assert found.future_max_ms == SETTINGS.future_max_ms
+
+
+# The peers in Python: what they add to the rule book.
+
+
+def test_the_clock_of_a_task_follows_the_input_that_is_behind_and_tells_each_second_once() -> None:
+    clock = Clock()
+    clock.note(topics.ORDERS, 5_500)
+    assert (clock.watermark_ms, clock.tell()) == (0, None)
+    clock.note(topics.PAYMENTS, 3_700)
+    assert (clock.watermark_ms, clock.tell(), clock.tell()) == (3_700, 3_000, None)
+    clock.note(topics.PAYMENTS, 1_000)
+    limits = Limits(dedup_horizon_ms=500, grace_ms=0)
+    assert clock.watermark_ms == 3_700
+    assert clock.times(topics.ORDERS, limits).oldest_ms == 5_000
+    assert clock.times(topics.PAYMENTS, limits).oldest_ms == 3_200
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "found"),
+    [
+        (b"no avro", b"o-1", "no_magic_byte"), (None, b"o-1", "null_value"), ("right", None, "key_missing"),
+        ("right", b"o-2", "key_mismatch"),
+    ],
+)  # fmt: skip
+def test_what_a_peer_cannot_take_is_dead_with_our_reason(value: Any, key: bytes | None, found: str) -> None:
+    event = codec.encode(OrderCancelled("e-1", "o-1", 1_000_000_000_000, "shop"))
+    received = Received(key, event if value == "right" else value, partition_of("o-1", topics.PARTITIONS), 1_000_000_000_000)
+    dead = opened(received, topics.ORDERS, 1_000)
+    assert isinstance(dead, Dead)
+    assert dead.reason == found
+    right = opened(received._replace(key=b"o-1", value=event), topics.ORDERS, 1_000)
+    assert isinstance(right, OrderCancelled)
+
+
+class Memory(dict[bytes, bytes]):
+    """A State of Quix Streams."""
+
+    get_bytes = dict.get
+    set_bytes = dict.__setitem__
+    delete = dict.__delitem__
+
+
+def test_what_is_due_is_found_again_after_a_restart_and_its_place_is_used_again() -> None:
+    state = Memory()
+    agenda = Agenda(b"t", state)
+    for due_ms, key in ((30, b"c"), (10, b"a"), (20, b"b")):
+        agenda.add(state, due_ms, key)
+    assert list(agenda.take(state, 10)) == [b"a"]
+    again = Agenda(b"t", state)
+    again.add(state, 15, b"d")
+    assert len(state) == 4  # three that wait and how many there are at most
+    assert list(Agenda(b"t", state).take(state, 100)) == [b"d", b"b", b"c"]
+    assert list(Agenda(b"t", state).take(state, 100)) == []

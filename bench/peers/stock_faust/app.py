@@ -7,7 +7,6 @@ would be lost when the process is, and a table may only be written under the eve
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import defaultdict
 from heapq import heappop, heappush
@@ -21,32 +20,30 @@ from faust.types import StreamT
 if __package__ in {None, ""}:  # run as a file: only its own folder is on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from agents.envelope import Envelope, refusal
 from agents.flows import MINUTE_MS, MONEY, Movement, adjustment, adjustment_key
 from agents.outcomes import Decision, Rejected
 from agents.ports import Limits
-from agents.settlement.decide import Times, decide
+from agents.settlement.decide import decide
 from agents.settlement.lifecycle import due_ms, wake
 from agents.settlement.rows import status_row
 from agents.settlement.state import OrderState
+from bench.peers.rule_book import Amounts, Clock, Dead, Place, Received, added, minute_row, opened, told
 from schemas import codec, topics
 from schemas.aggregates import RevenueAdjustment, UnpaidOrder
-from schemas.events import MerchantRevenue, Record
-from schemas.keys import row_key
+from schemas.events import Record
 from schemas.partitioning import partition_of
 from schemas.topics import PARTITIONS, Topic
 
-PREFIX = os.environ["PEER_PREFIX"]
-LIMITS = Limits(**msgspec.json.decode(os.environ["PEER_LIMITS"]))
-FUTURE_MAX_MS = int(os.environ["PEER_FUTURE_MAX_MS"])
-TOLD_MS = 1_000
+TOLD = told()
+PREFIX = TOLD.prefix
+LIMITS = Limits(**TOLD.limits)
 TELL_S = 0.5
 
 app = faust.App(
     f"{PREFIX}faust",
-    broker=f"kafka://{os.environ['PEER_BOOTSTRAP']}",
+    broker=f"kafka://{TOLD.bootstrap}",
     store="rocksdb://",
-    datadir=os.environ["PEER_STATE"],
+    datadir=TOLD.state,
     topic_partitions=PARTITIONS,
     topic_replication_factor=1,
     topic_disable_leader=True,
@@ -81,30 +78,18 @@ orders, minutes = _table("orders"), _table("minutes")
 
 _packed = msgspec.msgpack.encode
 _state = msgspec.msgpack.Decoder(OrderState).decode
-_delta = msgspec.msgpack.Decoder(tuple[str, str, int, tuple[int, ...]]).decode
+_delta = msgspec.msgpack.Decoder(tuple[Place, Amounts]).decode
 _told = msgspec.msgpack.Decoder(tuple[int, int]).decode
-_held = msgspec.msgpack.Decoder(tuple[int, tuple[int, ...]]).decode
+_place = msgspec.msgpack.Decoder(Place).decode
+_held = msgspec.msgpack.Decoder(tuple[int, Amounts]).decode
 
 
-class Clock:
+class Task:
     """Event time of one settlement task, and what waits for it. In memory: a restart would have to read its table again."""
 
     def __init__(self) -> None:
-        self.newest_ms = {True: 0, False: 0}
-        self.watermark_ms = 0
-        self.told_ms = 0
+        self.clock = Clock()
         self.timers: list[tuple[int, bytes]] = []
-
-    def times(self, of_orders: bool) -> Times:
-        """Give what the rules are told of the time."""
-        reached_ms = max(self.newest_ms[of_orders], self.watermark_ms)
-        oldest_ms, over_ms = reached_ms - LIMITS.dedup_horizon_ms, reached_ms - LIMITS.grace_ms - MINUTE_MS
-        return Times(self.watermark_ms, max(oldest_ms, 0), max(over_ms, 0))
-
-    def note(self, of_orders: bool, occurred_at_ms: int) -> None:
-        """Take the time of an applied event."""
-        self.newest_ms[of_orders] = max(self.newest_ms[of_orders], occurred_at_ms)
-        self.watermark_ms = max(self.watermark_ms, min(self.newest_ms.values()))
 
 
 class Windows:
@@ -116,7 +101,7 @@ class Windows:
         self.open: list[tuple[int, bytes]] = []
 
 
-clocks: defaultdict[int, Clock] = defaultdict(Clock)
+tasks: defaultdict[int, Task] = defaultdict(Task)
 windows: defaultdict[int, Windows] = defaultdict(Windows)
 
 
@@ -135,46 +120,34 @@ async def settlement(stream: StreamT[Any]) -> None:
 async def settle(received: Any) -> None:
     """Decode, check, decide, and say what came of it."""
     message = received.message
-    of_orders = message.topic == PREFIX + topics.ORDERS.name
-    source = topics.ORDERS if of_orders else topics.PAYMENTS
-    try:
-        event: Any = codec.decode(message.value)
-    except codec.Undecodable as error:
-        await bury(source, message, "undecodable", error.reason)
+    source = topics.ORDERS if message.topic == PREFIX + topics.ORDERS.name else topics.PAYMENTS
+    record = Received(message.key, message.value, message.partition, round(message.timestamp * 1_000))
+    event = opened(record, source, TOLD.future_max_ms)
+    if isinstance(event, Dead):
+        await bury(source, message, event)
         return
-    if type(event) not in source.values:
-        await bury(source, message, "undecodable", "unexpected_type")
-        return
-    wanted = event.order_id.encode()
-    appended_at_ms = round(message.timestamp * 1_000)
-    envelope = Envelope(
-        message.key, wanted, message.partition, partition_of(event.order_id, PARTITIONS), appended_at_ms, FUTURE_MAX_MS
-    )
-    refused = refusal(envelope, event)
-    if refused is not None:
-        await bury(source, message, "envelope", refused.reason)
-        return
-    clock = clocks[message.partition]
+    task, wanted = tasks[message.partition], event.order_id.encode()
     known = orders.get(wanted)
     before = _state(known) if known is not None else None
-    decided = decide(before, event, clock.times(of_orders), LIMITS)
+    decided = decide(before, event, task.clock.times(source, LIMITS), LIMITS)
     if isinstance(decided, Rejected):
-        await bury(source, message, "rule", decided.reason)
+        await bury(source, message, Dead("rule", decided.reason))
     if not isinstance(decided, Decision):
         return
-    clock.note(of_orders, event.occurred_at_ms)
-    await keep(clock, wanted, before, decided)
+    task.clock.note(source, event.occurred_at_ms)
+    await keep(task, wanted, before, decided)
     if decided.state.placed is not None:
         await say(topics.ORDER_STATUS, wanted, status_row(wanted, decided.state, decided.state.placed))
-    while clock.timers and clock.timers[0][0] <= clock.watermark_ms:
-        _, key = heappop(clock.timers)
+    watermark_ms = task.clock.watermark_ms
+    while task.timers and task.timers[0][0] <= watermark_ms:
+        _, key = heappop(task.timers)
         held = orders.get(key)
         state = _state(held) if held is not None else None
-        if state is not None and (due_at_ms := due_ms(state, LIMITS)) is not None and due_at_ms <= clock.watermark_ms:
-            await keep(clock, key, state, wake(state, key, clock.watermark_ms, LIMITS))
+        if state is not None and (due_at_ms := due_ms(state, LIMITS)) is not None and due_at_ms <= watermark_ms:
+            await keep(task, key, state, wake(state, key, watermark_ms, LIMITS))
 
 
-async def keep(clock: Clock, key: bytes, before: OrderState | None, decided: Decision[Any]) -> None:
+async def keep(task: Task, key: bytes, before: OrderState | None, decided: Decision[Any]) -> None:
     """Write the state, set its timer, say its outputs."""
     state: OrderState | None = decided.state
     if state is None:
@@ -183,13 +156,13 @@ async def keep(clock: Clock, key: bytes, before: OrderState | None, decided: Dec
         orders[key] = _packed(state)
         due_at_ms = due_ms(state, LIMITS)
         if due_at_ms is not None and (before is None or due_ms(before, LIMITS) != due_at_ms):
-            heappush(clock.timers, (due_at_ms, key))
+            heappush(task.timers, (due_at_ms, key))
     for output in decided.outputs:
         match output:
             case Movement():
                 if output.flow is MONEY:
                     merchant_id, currency = output.dimensions
-                    value = b"d" + _packed((merchant_id, currency, output.minute_ms, output.amounts))
+                    value = b"d" + _packed(((merchant_id, currency, output.minute_ms), output.amounts))
                     await deltas.send(key=merchant_id.encode(), value=value)
             case RevenueAdjustment():
                 if output.flow == MONEY.name:
@@ -199,22 +172,17 @@ async def keep(clock: Clock, key: bytes, before: OrderState | None, decided: Dec
                 await say(topic, output.order_id.encode(), output)
 
 
-async def bury(source: Topic, message: Any, error_class: str, reason: str) -> None:
+async def bury(source: Topic, message: Any, dead: Dead) -> None:
     """Send a dead letter: the record as it came, and why."""
-    headers = {
-        "__streams.errors.topic": message.topic.encode(),
-        "__tally.errors.class": error_class.encode(),
-        "__tally.errors.reason": reason.encode(),
-    }
+    headers = dead.headers(message.topic)
     await outputs[str(source.dead_letters)].send(key=message.key, value=message.value, headers=headers)
 
 
 async def tell() -> None:
     """Tell the windows how far each task is, behind what it has sent them."""
-    for partition, clock in list(clocks.items()):
-        told_ms = clock.watermark_ms - clock.watermark_ms % TOLD_MS
-        if told_ms > clock.told_ms:
-            clock.told_ms = told_ms
+    for partition, task in list(tasks.items()):
+        told_ms = task.clock.tell()
+        if told_ms is not None:
             for target in range(PARTITIONS):
                 await deltas.send(key=b"", value=b"w" + _packed((partition, told_ms)), partition=target)
 
@@ -233,21 +201,22 @@ async def revenue(stream: StreamT[Any]) -> None:
             await hear(windows[partition], *_told(value[1:]))
 
 
-async def add(partition: int, merchant_id: str, currency: str, minute_ms: int, amounts: tuple[int, ...]) -> None:
+async def add(partition: int, place: Place, amounts: Amounts) -> None:
     """Add to one minute and show it; what meets a final one is an adjustment."""
     at = windows[partition]
+    merchant_id, currency, minute_ms = place
     if minute_ms <= at.watermark_ms - LIMITS.grace_ms - MINUTE_MS:
         row = adjustment(Movement(MONEY, (merchant_id, currency), minute_ms, amounts), "final")
         await say(topics.REVENUE_ADJUSTMENTS, adjustment_key(row), row)
         return
-    key = _packed((merchant_id, currency, minute_ms))
+    key = _packed(place)
     held = minutes.get(key)
     revision, sums = _held(held) if held is not None else (0, (0,) * len(amounts))
     if held is None:
         heappush(at.open, (minute_ms, key))
-    sums = tuple(known + more for known, more in zip(sums, amounts, strict=True))
+    sums = added(sums, amounts)
     minutes[key] = _packed((revision + 1, sums))
-    await show(key, revision + 1, sums, "provisional")
+    await show(place, revision + 1, sums, "provisional")
 
 
 async def hear(at: Windows, task: int, told_ms: int) -> None:
@@ -257,19 +226,13 @@ async def hear(at: Windows, task: int, told_ms: int) -> None:
     while at.open and at.open[0][0] <= at.watermark_ms - LIMITS.grace_ms - MINUTE_MS:
         _, key = heappop(at.open)
         revision, sums = _held(minutes.pop(key))
-        await show(key, revision + 1, sums, "final")
+        await show(_place(key), revision + 1, sums, "final")
 
 
-async def show(key: bytes, revision: int, sums: tuple[int, ...], status: str) -> None:
+async def show(place: Place, revision: int, sums: Amounts, status: str) -> None:
     """Send the row of a minute."""
-    merchant_id, currency, minute_ms = msgspec.msgpack.decode(key)
-    orders_count, gross, captured, refunded, cancelled = sums
-    row = MerchantRevenue(
-        merchant_id, currency, minute_ms, minute_ms + MINUTE_MS, status, revision, orders_count, gross, captured, refunded,
-        cancelled, captured - refunded,
-    )  # fmt: skip
-    place = row_key(merchant_id, currency, window_start_ms=minute_ms).encode()
-    await say(topics.REVENUE_BY_MERCHANT_1M, place, row, partition_of(merchant_id, PARTITIONS))
+    key, row = minute_row(place, status, revision, sums)
+    await say(topics.REVENUE_BY_MERCHANT_1M, key, row, partition_of(place[0], PARTITIONS))
 
 
 if __name__ == "__main__":
