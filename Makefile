@@ -62,7 +62,7 @@ promtool: setup ## Prometheus' own checker of alert rules, built from its Go mod
 bench: setup ## events/s and CPU of one worker beside the limit, and of the main job alone (ARGS="--report FILE")
 	$(BIN)/python bench/main_job.py $(ARGS)
 
-bench-peers: setup ## the main job on this product, the client alone, Kafka Streams, Quix Streams and stock Faust, side by side (ARGS="--report FILE --plot FILE --peers a,b"); needs Maven
+bench-peers: setup ## the main job on this product, the client alone, Kafka Streams, Flink, Quix Streams and stock Faust, side by side (ARGS="--report FILE --plot FILE --peers a,b"); needs Maven
 	$(BIN)/python bench/peers/main.py $(ARGS)
 
 bench-memory: setup ## memory and events/s with a small budget beside the default (ARGS="--orders N --repeats N")

@@ -17,9 +17,10 @@ if __package__ in {None, ""}:  # run as a file: only its own folder is on the pa
 from bench import shape
 from bench.main_job import Bench, failures_said
 from bench.main_topology import MAIN_JOB
+from bench.peers.build import BuildError
 from bench.peers.findings import LatencyRun, RestoreRun, TakeoverRun
 from bench.peers.judge import judge_peer
-from bench.peers.programs import PEERS, BuildError, Peer, Run
+from bench.peers.programs import PEERS, Peer, Run
 from bench.peers.report import LIMIT, OURS, PeerReport, PeerRun
 from bench.peers.run import Backlog, drained_ends, figures_of, follow, forget
 from bench.peers.trials import COMFORTABLE, Trials

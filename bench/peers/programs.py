@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import confluent_kafka
 import msgspec
@@ -19,6 +16,7 @@ import msgspec
 from agents.ports import Limits
 from bench.limit import Spec
 from bench.main_topology import MAIN_WORKER
+from bench.peers.build import PEERS_FOLDER, maven_build, pom_versions, venv_build, venv_versions
 from bench.peers.rule_book import Told
 from bench.product import ROOT, ProductError, Worker, running, running_worker
 from bench.report import SETTINGS
@@ -29,25 +27,26 @@ from streams.admin import admin_client, apply_topics
 from streams.kafka_runtime import find_java
 from streams.settings import Settings
 
-KAFKA_STREAMS = ROOT / "bench" / "peers" / "kafka-streams"
+JAVA_RULES = PEERS_FOLDER / "java-rules" / "peer"
+KAFKA_STREAMS = PEERS_FOLDER / "kafka-streams"
+FLINK = PEERS_FOLDER / "flink"
 JVM_OPTIONS = ("-Xms512m", "-Xmx512m", "-XX:+UseParallelGC")
 """A heap of the product's memory budget, of one size from the beginning; the collector with the most throughput on few cores."""
-KAFKA_STREAMS_THREADS = 2
+JAVA_THREADS = 2
 COMMIT_INTERVAL_MS = 500
-"""Exactly-once commits every 100 ms by default; its guide says to commit less often for throughput."""
-CACHE_BYTES = 64 << 20
+"""Kafka Streams commits every 100 ms by default; its guide says to commit less often for throughput. Flink's checkpoints too."""
+KAFKA_STREAMS_CACHE_BYTES = 64 << 20
 """Of records, over all tasks: an order's rows within one commit become one."""
+FLINK_CACHE_BYTES = 192 << 20
+"""Of RocksDB's blocks and write buffers, Flink's managed memory; as much as Kafka Streams has for them."""
+FLINK_JVM_OPTIONS = (*JVM_OPTIONS, "--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED")
+"""Flink's own scripts open these packages of the JDK to it."""
 
-
-STOCK_FAUST = ROOT / "bench" / "peers" / "stock_faust"
+STOCK_FAUST = PEERS_FOLDER / "stock_faust"
 STOCK_FAUST_VENV = ROOT / "build" / "peers" / "stock_faust"
 """Its own environment: what it needs is no business of ours."""
-QUIX = ROOT / "bench" / "peers" / "quix"
+QUIX = PEERS_FOLDER / "quix"
 QUIX_VENV = ROOT / "build" / "peers" / "quix"
-
-
-class BuildError(Exception):
-    """A peer could not be built; the sentence says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -158,47 +157,41 @@ def _limit_prefix(prefix: str) -> str:
     return f"{prefix}limit."
 
 
-# Kafka Streams.
+# Peers in Java: Kafka Streams, Flink.
 
 
-def _build_kafka_streams() -> None:
-    maven = shutil.which("mvn")
-    if find_java() is None or maven is None:
-        raise BuildError("kafka-streams needs Java 17 or newer and Maven (`mvn`): install them, or leave it out with --peers")
-    command = [maven, "-q", "-B", "-f", str(KAFKA_STREAMS / "pom.xml"), "process-classes"]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    if built.returncode != 0:
-        said = "\n".join((built.stdout + built.stderr).splitlines()[:10])
-        raise BuildError(f"Maven could not build kafka-streams:\n{said}")
+def _java(
+    folder: Path, options: Sequence[str], group: Callable[[str], str], cache_bytes: int
+) -> Callable[[Run], AbstractContextManager[list[Worker]]]:
+    @contextmanager
+    def start(run: Run) -> Iterator[list[Worker]]:
+        settings_file = run.folder / "peer.properties"
+        said = java_properties(run.settings, run.folder, group(run.settings.prefix), cache_bytes)
+        settings_file.write_text(properties_text(said), encoding="utf-8")
+        java = find_java()
+        assert java is not None  # noqa: S101 - it was built
+        classes = os.pathsep.join([str(folder / "target" / "classes"), str(folder / "target" / "lib" / "*")])
+        logging = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")
+        command = [java, *options, *logging, "-cp", classes, "peer.Main", str(settings_file)]
+        with running(command, run.folder / f"{folder.name}.log") as worker:
+            yield [worker]
+
+    return start
 
 
-@contextmanager
-def _kafka_streams(run: Run) -> Iterator[list[Worker]]:
-    settings_file = run.folder / "peer.properties"
-    settings_file.write_text(properties_text(kafka_streams_properties(run.settings, run.folder)), encoding="utf-8")
-    target = KAFKA_STREAMS / "target"
-    java = find_java()
-    assert java is not None  # noqa: S101 - it was built
-    classes = os.pathsep.join([str(target / "classes"), str(target / "lib" / "*")])
-    logging = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")
-    command = [java, *JVM_OPTIONS, *logging, "-cp", classes, "peer.Main", str(settings_file)]
-    with running(command, run.folder / "kafka-streams.log") as worker:
-        yield [worker]
-
-
-def kafka_streams_properties(settings: Settings, folder: Path) -> dict[str, str]:
-    """Give what the Java program is told: the cluster, the rules' limits, the catalogue's schema ids, and its tuning."""
+def java_properties(settings: Settings, folder: Path, group: str, cache_bytes: int) -> dict[str, str]:
+    """Give what a Java program is told: the cluster, the rules' limits, the catalogue's schema ids, and its tuning."""
     limits = ("dedup_horizon_ms", "waiting_max_ms", "grace_ms", "unpaid_after_ms", "keep_closed_ms", "future_max_ms")
     ids = {f"schema.{schema.name}": str(schema.schema_id) for schema in NEWEST.values()}
     return {
         "bootstrap": settings.bootstrap_servers,
         "prefix": settings.prefix,
-        "application": _kafka_streams_group(settings.prefix),
+        "application": group,
         "state": str(folder / "state"),
-        "threads": str(KAFKA_STREAMS_THREADS),
+        "threads": str(JAVA_THREADS),
         "commit_interval_ms": str(COMMIT_INTERVAL_MS),
         "session_timeout_ms": str(settings.session_timeout_ms),
-        "cache_bytes": str(CACHE_BYTES),
+        "cache_bytes": str(cache_bytes),
         "currencies": ",".join(sorted(DECIMALS)),
         **{name: str(getattr(settings, name)) for name in limits},
         **ids,
@@ -215,55 +208,53 @@ def _kafka_streams_group(prefix: str) -> str:
     return f"{prefix}streams"
 
 
+_kafka_streams = _java(KAFKA_STREAMS, JVM_OPTIONS, _kafka_streams_group, KAFKA_STREAMS_CACHE_BYTES)
+
+
+def _flink_group(prefix: str) -> str:
+    return f"{prefix}flink"
+
+
 def _kafka_streams_configuration(settings: Settings) -> Mapping[str, Any]:
-    own = kafka_streams_properties(settings, Path())
     return {
-        **pom_versions(KAFKA_STREAMS / "pom.xml"),
+        **pom_versions(KAFKA_STREAMS),
         "processing.guarantee": "exactly_once_v2",
-        "num.stream.threads": own["threads"],
-        "commit.interval.ms": own["commit_interval_ms"],
-        "session.timeout.ms": own["session_timeout_ms"],
-        "statestore.cache.max.bytes": own["cache_bytes"],
+        "num.stream.threads": JAVA_THREADS,
+        "commit.interval.ms": COMMIT_INTERVAL_MS,
+        "session.timeout.ms": settings.session_timeout_ms,
+        "statestore.cache.max.bytes": KAFKA_STREAMS_CACHE_BYTES,
         "jvm": " ".join(JVM_OPTIONS),
     }
 
 
-def pom_versions(pom: Path) -> dict[str, str]:
-    """Give the properties of a pom that are versions."""
-    name_space = "{http://maven.apache.org/POM/4.0.0}"
-    found = ET.parse(pom).getroot().find(f"{name_space}properties")  # noqa: S314 - a file of this repository
-    tags = {} if found is None else {each.tag.removeprefix(name_space): each.text or "" for each in found}
-    return {name: text for name, text in tags.items() if name.endswith(".version")}
+def _flink_configuration(_: Settings) -> Mapping[str, Any]:
+    return {
+        **pom_versions(FLINK),
+        "execution.checkpointing.interval": f"{COMMIT_INTERVAL_MS} ms",
+        "execution.checkpointing.incremental": True,
+        "sink": "EXACTLY_ONCE",
+        "parallelism": JAVA_THREADS,
+        "state.backend.type": "rocksdb",
+        "taskmanager.memory.managed.size": FLINK_CACHE_BYTES,
+        "jvm": " ".join(FLINK_JVM_OPTIONS),
+    }
 
 
 # Peers in Python, each in an environment of its own: stock Faust, Quix Streams.
-
-
-def _build_venv(folder: Path, venv: Path, pins: Path) -> Callable[[], None]:
-    """Give what makes a peer's own environment of the requirements in its folder, at the versions of ``pins``."""
-
-    def build() -> None:
-        requirements, stamp = folder / "requirements.txt", venv / "installed.txt"
-        wanted = requirements.read_text(encoding="utf-8") + pins.read_text(encoding="utf-8")
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-            return
-        install = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        constraints = ["-c", str(pins), "-r", str(requirements)]
-        for command in ([sys.executable, "-m", "venv", "--clear", str(venv)], [*install, *constraints]):
-            made = subprocess.run(command, capture_output=True, text=True, check=False)
-            if made.returncode != 0:
-                said = "\n".join((made.stdout + made.stderr).splitlines()[:10])
-                raise BuildError(f"the environment of {folder.name} could not be made:\n{said}")
-        stamp.write_text(wanted, encoding="utf-8")
-
-    return build
 
 
 def told_in_python(run: Run) -> dict[str, str]:
     """Give the environment of a peer in Python; ``rule_book.py`` reads it."""
     limits = {limit.name: getattr(run.settings, limit.name) for limit in fields(Limits)}
     settings = run.settings
-    said = Told(settings.bootstrap_servers, settings.prefix, str(run.folder / "state"), limits, settings.future_max_ms)
+    said = Told(
+        settings.bootstrap_servers,
+        settings.prefix,
+        str(run.folder / "state"),
+        limits,
+        settings.future_max_ms,
+        settings.transaction_timeout_ms,
+    )
     return {**os.environ, "PEER_TOLD": msgspec.json.encode(said).decode()}
 
 
@@ -285,12 +276,7 @@ def _quix(run: Run) -> Iterator[list[Worker]]:
 
 
 def _venv_configuration(venv: Path, **own: str) -> Callable[[Settings], Mapping[str, Any]]:
-    def configuration(_: Settings) -> Mapping[str, Any]:
-        asked = [str(venv / "bin" / "python"), "-m", "pip", "freeze", "--disable-pip-version-check"]
-        frozen = subprocess.run(asked, capture_output=True, text=True, check=True)
-        return {**dict(line.split("==") for line in frozen.stdout.splitlines() if line.count("==") == 1), **own}
-
-    return configuration
+    return lambda _: {**venv_versions(venv), **own}
 
 
 def _group_of(settings: Settings) -> str:
@@ -313,16 +299,22 @@ PEERS: Mapping[str, Peer] = {
         Peer(
             "kafka-streams", "Kafka Streams, Processor API, two threads", _kafka_streams,
             lambda settings: _kafka_streams_group(settings.prefix),
-            prepare=_build_kafka_streams, configuration=_kafka_streams_configuration, pair=twice(_kafka_streams),
+            prepare=maven_build(KAFKA_STREAMS), configuration=_kafka_streams_configuration, pair=twice(_kafka_streams),
+        ),
+        Peer(
+            "flink", "Flink, keyed operators that bundle, parallelism two",
+            _java(FLINK, FLINK_JVM_OPTIONS, _flink_group, FLINK_CACHE_BYTES),
+            lambda settings: _flink_group(settings.prefix), internal=(),
+            prepare=maven_build(FLINK), configuration=_flink_configuration,
         ),
         Peer(
             "quix", "Quix Streams, exactly once, two programs", _quix, lambda settings: f"{settings.prefix}quix",
-            is_slow=True, prepare=_build_venv(QUIX, QUIX_VENV, QUIX / "constraints.txt"),
+            is_slow=True, prepare=venv_build(QUIX, QUIX_VENV, QUIX / "constraints.txt"),
             configuration=_venv_configuration(QUIX_VENV, processing_guarantee="exactly-once", store="rocksdb"),
         ),
         Peer(
             "faust", "stock Faust, at least once, one process", _stock_faust, lambda settings: f"{settings.prefix}faust",
-            is_slow=True, is_exact=False, prepare=_build_venv(STOCK_FAUST, STOCK_FAUST_VENV, ROOT / "constraints.txt"),
+            is_slow=True, is_exact=False, prepare=venv_build(STOCK_FAUST, STOCK_FAUST_VENV, ROOT / "constraints.txt"),
             configuration=_venv_configuration(STOCK_FAUST_VENV, processing_guarantee="at_least_once", store="rocksdb"),
             pair=twice(_stock_faust),
         ),

@@ -37,6 +37,7 @@ class Told(msgspec.Struct, frozen=True):
     state: str
     limits: dict[str, int]
     future_max_ms: int
+    transaction_timeout_ms: int
 
 
 def told() -> Told:

@@ -19,16 +19,18 @@ from agents.settlement import decide
 from agents.settlement.decide import RULE_BOOK
 from agents.settlement.lifecycle import WAITED_TOO_LONG
 from bench.figures import Figures, Moment
+from bench.peers.build import PEERS_FOLDER, pom_versions
 from bench.peers.judge import MINUTES, Outputs, Watermarks, judge_outputs
 from bench.peers.main import chosen, in_turn
 from bench.peers.programs import (
+    FLINK,
+    JAVA_RULES,
     KAFKA_STREAMS,
     PEERS,
     QUIX,
     STOCK_FAUST,
     Run,
-    kafka_streams_properties,
-    pom_versions,
+    java_properties,
     properties_text,
     told_in_python,
 )
@@ -241,16 +243,12 @@ def test_the_longest_bar_is_the_greatest_value_and_all_begin_at_zero() -> None:
     assert len(widths) == 6  # two peers in three panels
 
 
-# How the peer in Java is told.
+# How the peers in Java are told.
 
 
-def test_the_java_peer_is_told_everything_that_it_asks_for() -> None:
-    asked = set(
-        re.findall(
-            r'(?:getProperty|number)\((?:said, )?"(\w+)"\)', (KAFKA_STREAMS / "src/main/java/peer/Config.java").read_text()
-        )
-    )
-    told = kafka_streams_properties(SETTINGS, Path("folder"))
+def test_a_java_peer_is_told_everything_that_it_asks_for() -> None:
+    asked = set(re.findall(r'(?:getProperty|number)\((?:said, )?"(\w+)"\)', (JAVA_RULES / "Config.java").read_text()))
+    told = java_properties(SETTINGS, Path("folder"), "group", 1)
     assert len(asked) > 10
     assert asked - told.keys() == set()
     assert {name for name in told if not name.startswith("schema.")} == asked
@@ -258,21 +256,30 @@ def test_the_java_peer_is_told_everything_that_it_asks_for() -> None:
 
 
 def test_properties_are_read_back_as_they_were() -> None:
-    told = {**kafka_streams_properties(SETTINGS, Path("folder")), "state": "C:\\state"}
+    told = {**java_properties(SETTINGS, Path("folder"), "group", 1), "state": "C:\\state"}
     assert parse_properties(properties_text(told)) == told
 
 
-def test_the_pom_pins_its_versions_and_builds_the_newest_schemas() -> None:
-    pom = (KAFKA_STREAMS / "pom.xml").read_text()
-    assert pom_versions(KAFKA_STREAMS / "pom.xml").keys() == {"kafka.version", "avro.version"}
+def test_the_poms_pin_their_versions_and_build_the_newest_schemas() -> None:
+    assert pom_versions(KAFKA_STREAMS).keys() == {"kafka.version", "avro.version"}
+    assert pom_versions(FLINK).keys() == {"flink.version", "flink.kafka.version", "avro.version"}
     newest = {f"{schema.name}.v{schema.version}.avsc" for schema in NEWEST.values()}
-    included = set(re.findall(r"<include>(.+?)</include>", pom))
+    included = set(re.findall(r"<include>(.+?)</include>", (PEERS_FOLDER / "pom.xml").read_text()))
     assert len(included) == 10
     assert included <= newest
 
 
-def test_the_java_peer_has_every_rule_and_limit_under_our_names() -> None:
-    source = "".join(path.read_text() for path in sorted((KAFKA_STREAMS / "src/main/java/peer").glob("*.java")))
+def test_the_rules_in_java_stand_once() -> None:
+    names = [file.name for folder in (KAFKA_STREAMS, FLINK) for file in folder.rglob("src/**/*.java")]
+    shared = {file.name for file in JAVA_RULES.glob("*.java")}
+    assert {"Rules.java", "OrderState.java", "Codec.java"} <= shared
+    assert shared.isdisjoint(names)
+
+
+@pytest.mark.parametrize("peer", [KAFKA_STREAMS, FLINK], ids=lambda peer: peer.name)
+def test_the_java_peers_have_every_rule_and_limit_under_our_names(peer: Path) -> None:
+    files = [*JAVA_RULES.glob("*.java"), *peer.glob("src/main/java/peer/*.java")]
+    source = "".join(path.read_text() for path in sorted(files))
     said = set(re.findall(r'"([a-z0-9]+(?:_[a-z0-9]+)+|truncated|malformed|misrouted)"', source))
     rules = {rule.reason for rule in RULE_BOOK} | {rule.reason for rule in ENVELOPE_RULES}
     reasons = rules | {WAITED_TOO_LONG, *codec.REASONS}

@@ -52,8 +52,14 @@ def application(name: str) -> Application:
         state_dir=f"{TOLD.state}/{name}",
         rocksdb_options=RocksDBOptions(block_cache_size=CACHE_BYTES, write_buffer_size=WRITE_BUFFER_BYTES),
         consumer_extra_config={"fetch.queue.backoff.ms": 10},
-        # One request in flight, as we have it: librdkafka may count a first batch that was refused as delivered with the second.
-        producer_extra_config={"linger.ms": 50, "batch.size": 262_144, "max.in.flight": 1},
+        producer_extra_config={
+            "linger.ms": 50,
+            "batch.size": 262_144,
+            # One request, as we have it: librdkafka may count a first batch that was refused as delivered with the second.
+            "max.in.flight": 1,
+            # Nobody but the broker ends the transaction of a program that died: the next one has another id.
+            "transaction.timeout.ms": TOLD.transaction_timeout_ms,
+        },
         loglevel="WARNING",
     )
 
