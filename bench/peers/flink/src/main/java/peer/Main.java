@@ -88,6 +88,7 @@ public final class Main {
                 .setGroupId(config.application())
                 .setStartingOffsets(OffsetsInitializer.committedOffsets(OffsetResetStrategy.EARLIEST))
                 .setDeserializer(new Input.Schema(prefix + "orders"))
+                .setProperty("commit.offsets.on.checkpoint", "false") // Progress does
                 .setProperty("max.poll.records", "4000")
                 .setProperty("isolation.level", "read_committed")
                 .build();

@@ -16,6 +16,7 @@ import org.apache.flink.api.common.typeinfo.PrimitiveArrayTypeInfo;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.api.java.tuple.Tuple2;
+import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.util.OutputTag;
 import peer.Rules.Movement;
@@ -46,6 +47,7 @@ final class Settlement extends Stage<byte[], Settlement.Task> {
         final Map<Place, long[]> sums = new LinkedHashMap<>();
     }
 
+    private transient Progress progress;
     private transient Rules rules;
     private transient Said said;
     private transient Map<String, Integer> partitions;
@@ -60,6 +62,7 @@ final class Settlement extends Stage<byte[], Settlement.Task> {
     @Override
     public void open() throws Exception {
         super.open();
+        progress = new Progress(config);
         rules = new Rules(config);
         said = new Said();
         partitions = new HashMap<>();
@@ -68,6 +71,26 @@ final class Settlement extends Stage<byte[], Settlement.Task> {
         timers = getRuntimeContext()
                 .getMapState(new MapStateDescriptor<>("timers", Types.TUPLE(Types.LONG, Types.STRING), Types.BOOLEAN));
         clock = getRuntimeContext().getState(new ValueStateDescriptor<>("clock", BYTES));
+    }
+
+    @Override
+    public void snapshotState(StateSnapshotContext context) throws Exception {
+        super.snapshotState(context);
+        progress.snapshot(context.getCheckpointId());
+    }
+
+    @Override
+    public void notifyCheckpointComplete(long checkpointId) throws Exception {
+        super.notifyCheckpointComplete(checkpointId);
+        progress.complete(checkpointId);
+    }
+
+    @Override
+    public void close() throws Exception {
+        super.close();
+        if (progress != null) {
+            progress.close();
+        }
     }
 
     @Override
@@ -88,6 +111,7 @@ final class Settlement extends Stage<byte[], Settlement.Task> {
     void process(Task task, byte[] packed) throws Exception {
         Input input = Input.unpack(packed);
         task.partition = input.partition();
+        progress.note(input);
         Event event;
         try {
             event = codec.decode(input.value(), input.ofOrders());
