@@ -254,6 +254,7 @@ def told_in_python(run: Run) -> dict[str, str]:
         limits,
         settings.future_max_ms,
         settings.transaction_timeout_ms,
+        settings.session_timeout_ms,
     )
     return {**os.environ, "PEER_TOLD": msgspec.json.encode(said).decode()}
 
@@ -311,6 +312,7 @@ PEERS: Mapping[str, Peer] = {
             "quix", "Quix Streams, exactly once, two programs", _quix, lambda settings: f"{settings.prefix}quix",
             is_slow=True, prepare=venv_build(QUIX, QUIX_VENV, QUIX / "constraints.txt"),
             configuration=_venv_configuration(QUIX_VENV, processing_guarantee="exactly-once", store="rocksdb"),
+            pair=twice(_quix),
         ),
         Peer(
             "faust", "stock Faust, at least once, one process", _stock_faust, lambda settings: f"{settings.prefix}faust",

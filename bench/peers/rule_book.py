@@ -38,6 +38,7 @@ class Told(msgspec.Struct, frozen=True):
     limits: dict[str, int]
     future_max_ms: int
     transaction_timeout_ms: int
+    session_timeout_ms: int
 
 
 def told() -> Told:

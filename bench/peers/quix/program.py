@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from quixstreams import Application, message_context
+from quixstreams.state import DEFAULT_STATE_STORE_NAME
 from quixstreams.state.rocksdb import RocksDBOptions
 
 from agents.ports import Limits
@@ -51,7 +52,7 @@ def application(name: str) -> Application:
         consumer_poll_timeout=POLL_S,
         state_dir=f"{TOLD.state}/{name}",
         rocksdb_options=RocksDBOptions(block_cache_size=CACHE_BYTES, write_buffer_size=WRITE_BUFFER_BYTES),
-        consumer_extra_config={"fetch.queue.backoff.ms": 10},
+        consumer_extra_config={"fetch.queue.backoff.ms": 10, "session.timeout.ms": TOLD.session_timeout_ms},
         producer_extra_config={
             "linger.ms": 50,
             "batch.size": 262_144,
@@ -69,18 +70,37 @@ def inputs_of(app: Application, topic: Topic) -> Any:
     return app.dataframe(app.topic(TOLD.prefix + topic.name, value_deserializer="bytes"))
 
 
-def run(app: Application, inputs: Any, work: Callable[[Any, Any, bytes | None, int, Any], Iterator[Out]]) -> None:
-    """Run until SIGTERM: give each record with the state of its partition to ``work``, and send what it says.
+class Task(Protocol):
+    """What is held in memory of one partition; all of it is in the state too."""
+
+    state: Any
+    """That of the record that is worked on: it is of a transaction."""
+
+
+T = TypeVar("T", bound=Task)
+
+
+def run(
+    app: Application, inputs: Any, begin: Callable[[int, Any], T], work: Callable[[T, Any, bytes | None, int, Any], Iterator[Out]]
+) -> None:
+    """Run until SIGTERM: give each record with the task of its partition to ``work``, and send what it says.
 
     It is sent by the producer of the transaction: ``to_topic`` does the same, but takes no partition.
     """
     inputs.register_store()
-    processing = inputs.processing_context
+    processing, stream_id = inputs.processing_context, inputs.stream_id
+    tasks: dict[int, tuple[Any, T]] = {}
 
     def work_and_send(value: Any, key: bytes | None, timestamp: int, headers: Any) -> None:
         partition = message_context().partition
-        transaction = processing.checkpoint.get_store_transaction(stream_id=inputs.stream_id, partition=partition)
-        for topic, out_key, content, out_partition, out_headers in work(transaction.as_state(), value, key, timestamp, headers):
+        state = processing.checkpoint.get_store_transaction(stream_id=stream_id, partition=partition).as_state()
+        store = processing.state_manager.get_store(stream_id, DEFAULT_STATE_STORE_NAME).partitions[partition]
+        held = tasks.get(partition)
+        if held is None or held[0] is not store:  # it was given away and is back: somebody else went on with it meanwhile
+            held = tasks[partition] = store, begin(partition, state)
+        task = held[1]
+        task.state = state
+        for topic, out_key, content, out_partition, out_headers in work(task, value, key, timestamp, headers):
             processing.producer.produce(TOLD.prefix + topic.name, content, out_key, out_headers, out_partition)
 
     inputs.update(work_and_send, metadata=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from quixstreams import message_context
 
 if __package__ in {None, ""}:  # run as a file: only its own folder is on the path
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
@@ -38,7 +37,7 @@ _heard = msgspec.msgpack.Decoder(list[int]).decode
 class Windows:
     """The minutes of one partition, and how far the tasks before it are. All of it is in the state too."""
 
-    def __init__(self, state: Any) -> None:
+    def __init__(self, _partition: int, state: Any) -> None:
         self.state = state
         saved = state.get_bytes(HEARD)
         self._heard_ms = _heard(saved) if saved else [0] * PARTITIONS
@@ -82,17 +81,11 @@ def _shown(place: Place, status: str, revision: int, sums: Amounts) -> Out:
 def main() -> None:
     """Run until SIGTERM."""
     app = application("revenue")
-    windows: dict[int, Windows] = {}
 
-    def work(state: Any, value: bytes, _key: bytes | None, _timestamp: int, _headers: Any) -> Iterator[Out]:
-        partition = message_context().partition
-        at = windows.get(partition)
-        if at is None:
-            at = windows[partition] = Windows(state)
-        at.state = state
+    def work(at: Windows, value: bytes, _key: bytes | None, _timestamp: int, _headers: Any) -> Iterator[Out]:
         return at.add(*_delta(value[1:])) if value[:1] == b"d" else at.hear(*_told(value[1:]))
 
-    run(app, inputs_of(app, topics.REVENUE_DELTAS), work)
+    run(app, inputs_of(app, topics.REVENUE_DELTAS), Windows, work)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from quixstreams import Application, message_context
+from quixstreams import Application
 from quixstreams.models import TopicConfig
 
 if __package__ in {None, ""}:  # run as a file: only its own folder is on the path
@@ -47,7 +47,7 @@ class Task:
     """One partition of settlement. Everything it holds is in its state too; ``state`` is that of the record being worked on."""
 
     def __init__(self, partition: int, state: Any) -> None:
-        self._partition = partition
+        self.partition = partition
         self.state = state
         saved = state.get_bytes(CLOCK)
         self._clock = _clock(saved) if saved else Clock()
@@ -92,7 +92,7 @@ class Task:
         if told_ms is not None:
             self.state.set_bytes(CLOCK, _packed(self._clock))
             for partition in range(PARTITIONS):
-                yield Out(topics.REVENUE_DELTAS, b"", b"w" + _packed((self._partition, told_ms)), partition)
+                yield Out(topics.REVENUE_DELTAS, b"", b"w" + _packed((self.partition, told_ms)), partition)
 
     def _order(self, key: bytes) -> OrderState | None:
         held = self.state.get_bytes(ORDER + key)
@@ -156,21 +156,15 @@ def main() -> None:
     orders = inputs_of(app, topics.ORDERS).apply(lambda value: (topics.ORDERS, value))
     payments = inputs_of(app, topics.PAYMENTS).apply(lambda value: (topics.PAYMENTS, value))
     inputs = orders.concat(payments).concat(app.dataframe(ticks).apply(lambda _: (None, None)))
-    tasks: dict[int, Task] = {}
 
     def work(
-        state: Any, value: tuple[Topic | None, bytes | None], key: bytes | None, timestamp: int, headers: Any
+        task: Task, value: tuple[Topic | None, bytes | None], key: bytes | None, timestamp: int, headers: Any
     ) -> Iterator[Out]:
         of, content = value
-        partition = message_context().partition
-        task = tasks.get(partition)
-        if task is None:
-            task = tasks[partition] = Task(partition, state)
-        task.state = state
-        return task.tick() if of is None else task.settle(Received(key, content, partition, timestamp), headers, of)
+        return task.tick() if of is None else task.settle(Received(key, content, task.partition, timestamp), headers, of)
 
     threading.Thread(target=tick_for_ever, args=(app, ticks.name), daemon=True).start()
-    run(app, inputs, work)
+    run(app, inputs, Task, work)
 
 
 if __name__ == "__main__":
