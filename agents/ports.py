@@ -20,6 +20,9 @@ S = TypeVar("S")
 Slot: TypeAlias = tuple[int, bytes]
 """A place in a table: the task's partition and the key."""
 
+Keys: TypeAlias = Mapping[int, Sequence[bytes]]
+"""Many places: keys by partition. Columns of their rows are in this order."""
+
 
 @dataclass(frozen=True)
 class TableSpec(Generic[S]):
@@ -99,7 +102,7 @@ class Found:
 
     Attributes:
         frame: the fields of each row that was found.
-        places: of these rows among the slots that were asked for.
+        places: of these rows among the keys that were asked for.
         others: places of rows that are there and have no columns, such as those of an older layout.
     """
 
@@ -173,11 +176,11 @@ class Table(Protocol[S]):
     def put_many(self, rows: Mapping[Slot, S | None]) -> None:
         """Write rows in this epoch; None deletes."""
 
-    def get_columns(self, slots: Sequence[Slot]) -> Found:
+    def get_columns(self, keys: Keys) -> Found:
         """Give the rows as of the last commit and what this epoch wrote, in columns."""
 
-    def put_columns(self, slots: Sequence[Slot], frame: pl.DataFrame) -> None:
-        """Write a row for each slot, from a frame that has the fields of the table's rows."""
+    def put_columns(self, keys: Keys, frame: pl.DataFrame) -> None:
+        """Write a row for each key, from a frame that has the fields of the table's rows."""
 
     def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
         """Give up to ``keys_max`` keys of one task that sort below ``bound``, smallest first, as :meth:`get_many` sees them."""

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import polars as pl
 
-from agents.ports import Columns, Found, Row, Slot, TableSpec
+from agents.ports import Columns, Found, Keys, Row, Slot, TableSpec
 from schemas.codec import encode
 from schemas.columns import as_records, empty_records, fixed
 from schemas.packed import PackedColumns
@@ -33,18 +33,18 @@ class MemoryTable(Generic[S]):
         """Write rows in this epoch; None deletes."""
         self._pending.update(rows)
 
-    def get_columns(self, slots: Sequence[Slot]) -> Found:
+    def get_columns(self, keys: Keys) -> Found:
         """Give the rows as of the last commit and what this epoch wrote, in columns."""
-        rows = {place: row for place, row in enumerate(self.get_many(slots).values()) if row is not None}
+        rows = {place: row for place, row in enumerate(self.get_many(_slots(keys)).values()) if row is not None}
         frame, others = self._columns.decode([msgspec.msgpack.encode(row) for row in rows.values()])
         assert not others  # noqa: S101 - they were written here
         return Found(frame, list(rows), ())
 
-    def put_columns(self, slots: Sequence[Slot], frame: pl.DataFrame) -> None:
-        """Write a row for each slot, from a frame that has the fields of the table's rows."""
+    def put_columns(self, keys: Keys, frame: pl.DataFrame) -> None:
+        """Write a row for each key, from a frame that has the fields of the table's rows."""
         packed = self._columns.encode(frame)
         self._pending.update(
-            {slot: msgspec.msgpack.decode(row, type=self.spec.row) for slot, row in zip(slots, packed, strict=True)}
+            {slot: msgspec.msgpack.decode(row, type=self.spec.row) for slot, row in zip(_slots(keys), packed, strict=True)}
         )
 
     def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
@@ -78,6 +78,10 @@ class MemoryTable(Generic[S]):
     def _read(self, slot: Slot) -> S | None:
         value = self._committed.get(slot)
         return None if value is None else msgspec.msgpack.decode(value, type=self.spec.row)
+
+
+def _slots(keys: Keys) -> list[Slot]:
+    return [(partition, key) for partition, some in keys.items() for key in some]
 
 
 def in_columns(rows: Sequence[Row], reads: Collection[type[Any]]) -> Columns:

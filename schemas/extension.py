@@ -6,7 +6,7 @@ import importlib
 from functools import cache
 from typing import Any
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 """Of the plans; an extension that was built for others is not used."""
 
 

@@ -67,18 +67,26 @@ class PackedColumns:
         frame, others = self._packer.decode(rows, begin)
         return pl.Series(pl.from_arrow(frame)).struct.unnest(), others
 
+    def checksums(self, frame: pl.DataFrame) -> pl.Series:
+        """Give the CRC32 of what :meth:`encode` would give for each row.
+
+        Raises:
+            ValueError: as :meth:`encode`.
+        """
+        return pl.Series(self._packer.checksums(self._stream(frame)), dtype=pl.Int64)
+
     def encode(self, frame: pl.DataFrame, prefix: bytes = b"") -> list[bytes]:
         """Give ``prefix`` and the struct for each row of a frame that has the columns of :attr:`schema`.
 
         Raises:
             ValueError: a null stands where there must be none.
         """
-        frame = frame.select(self.schema.names())
-        if frame.schema != self.schema:
-            frame = frame.cast(self.schema)
-        stream: Any = frame.__arrow_c_stream__()
-        packed: list[bytes] = self._packer.encode(stream, prefix)
+        packed: list[bytes] = self._packer.encode(self._stream(frame), prefix)
         return packed
+
+    def _stream(self, frame: pl.DataFrame) -> Any:
+        frame = frame.select(self.schema.names())
+        return (frame if frame.schema == self.schema else frame.cast(self.schema)).__arrow_c_stream__()
 
 
 def _plan(node: Any) -> tuple[Any, Any]:

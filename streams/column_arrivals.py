@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import polars as pl
-from confluent_kafka import Message, murmur2
+from confluent_kafka import Message
 from msgspec import Struct
 from polars import col
 
 from schemas.columns import as_records, empty_records, fixed
+from schemas.extension import extension
 from schemas.topics import Kind, Topic
 from streams.admission import Admission
 
@@ -59,6 +60,6 @@ def _good(part: pl.DataFrame, kind: type[Struct], topic: Topic, name: str, admis
         return part
     keys = part[topic.key].cast(pl.Binary)
     count = admission.partition_counts.get(name, topic.partitions)
-    wanted = pl.Series([murmur2(key, count) for key in keys], dtype=pl.Int32)
+    wanted = pl.Series(extension().partitions(part.select(topic.key).__arrow_c_stream__(), count), dtype=pl.Int32)
     ahead_ms = part["occurred_at_ms"] - part["appended_at_ms"]
     return part.filter((part["key"] == keys) & (part["partition"] == wanted) & (ahead_ms <= admission.future_max_ms))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any
 
@@ -173,7 +174,7 @@ class Prepared:
             self.positions = {task: _unmoved(task) for task in touched}
         if not self.positions:
             raise ValueError("a transaction without positions is not fenced (I9): nothing may be written in it")
-        self.changes: dict[Task, dict[str, dict[bytes, bytes | None]]] = {task: {} for task in touched if task.stage}
+        self.changes: dict[Task, dict[str, Mapping[bytes, bytes | None]]] = {task: {} for task in touched if task.stage}
         self._records: list[Output] = []
         self._take_changes(tables)
         self._records += effects.outputs
@@ -235,13 +236,15 @@ class Prepared:
                 row_prefix = table.spec.name.encode() + b"/"
                 changelog = records.stage.changelog
                 limit = changelog.max_message_bytes // 2
-                for partition, key, value in table.take_changes():
+                for partition, rows in table.changes.items():
                     task = records.tasks[partition]
                     assert task.changelog is not None  # noqa: S101 - stateful
-                    self.changes[task].setdefault(table.spec.name, {})[key] = value
-                    if value is not None and len(value) > limit:
-                        check_size(changelog, len(row_prefix) + len(key) + len(value))
-                    self._records.append(Output(task.changelog[0], row_prefix + key, value, partition))
+                    self.changes[task][table.spec.name] = rows
+                    for key, value in rows.items():
+                        if value is not None and len(value) > limit:
+                            check_size(changelog, len(row_prefix) + len(key) + len(value))
+                    keys = [row_prefix + key for key in rows]
+                    self._records += map(Output, repeat(task.changelog[0]), keys, rows.values(), repeat(partition))
 
     def _marker(self, task: Task) -> bytes:
         said = self.positions[task], self.counters[task], self.judgements[task]

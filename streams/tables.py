@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from heapq import merge
 from itertools import islice
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from agents.ports import Found, Slot, TableSpec
+from agents.ports import Found, Keys, Slot, TableSpec
+from streams.store import Store
 from streams.tasks import Task
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from schemas.packed import PackedColumns
 
 S = TypeVar("S")
+
+Layer = dict[int, dict[bytes, bytes | None]]
+"""Rows as they are stored, by partition and key; None deletes."""
 
 
 class TableFormatError(Exception):
@@ -36,25 +41,32 @@ class EngineTable(Generic[S]):
         self.spec = spec
         self._tasks = tasks
         self._in_epoch = in_epoch
-        self._pending: dict[Slot, bytes | None] = {}
-        self._on_its_way: dict[Slot, bytes | None] = {}
+        self._pending: Layer = {}
+        self._on_its_way: Layer = {}
         self._version = bytes([spec.version])
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(spec.row).decode
 
     def get_many(self, slots: Sequence[Slot]) -> dict[Slot, S | None]:
         """Give the rows as of the epoch before and what this one wrote; None where there is none."""
-        found = self._values(slots)
-        return {slot: None if value is None else self._row(value) for slot, value in found.items()}
+        found: dict[Slot, S | None] = dict.fromkeys(slots)
+        keys: defaultdict[int, list[bytes]] = defaultdict(list)
+        for partition, key in found:
+            keys[partition].append(key)
+        for partition, wanted in keys.items():
+            for key, value in zip(wanted, self._values(partition, wanted), strict=True):
+                if value is not None:
+                    found[partition, key] = self._row(value)
+        return found
 
-    def get_columns(self, slots: Sequence[Slot]) -> Found:
-        """Give the rows as of the epoch before and what this one wrote, in columns. Each slot is asked for once."""
-        there = [(place, value) for place, value in enumerate(self._values(slots).values()) if value is not None]
-        good = [(place, value) for place, value in there if value[0] == self.spec.version]
-        frame, others = self._columns.decode([value for _, value in good], begin=1)
-        refused = {good[number][0] for number in others}
-        read = [place for place, _ in good if place not in refused]
-        return Found(frame, read, sorted({place for place, _ in there}.difference(read)))
+    def get_columns(self, keys: Keys) -> Found:
+        """Give the rows as of the epoch before and what this one wrote, in columns."""
+        values = [value for partition, wanted in keys.items() for value in self._values(partition, wanted)]
+        there = [place for place, value in enumerate(values) if value is not None]
+        good = [place for place in there if values[place][0] == self.spec.version]  # type: ignore[index]
+        frame, refused = self._columns.decode([values[place] for place in good], begin=1)  # type: ignore[misc]
+        others = {good[number] for number in refused}.union(set(there).difference(good))
+        return Found(frame, [place for place in good if place not in others], sorted(others))
 
     def put_many(self, rows: Mapping[Slot, S | None]) -> None:
         """Write rows in this epoch; None deletes.
@@ -63,25 +75,26 @@ class EngineTable(Generic[S]):
             RuntimeError: no agent has a batch in hand, so there is no epoch that could carry the rows.
         """
         self._must_be_in_epoch()
-        version, encode = self._version, self._encode
-        self._pending.update({slot: None if row is None else version + encode(row) for slot, row in rows.items()})
+        version, encode, pending = self._version, self._encode, self._pending
+        for (partition, key), row in rows.items():
+            pending.setdefault(partition, {})[key] = None if row is None else version + encode(row)
 
-    def put_columns(self, slots: Sequence[Slot], frame: pl.DataFrame) -> None:
-        """Write a row for each slot in this epoch, from a frame that has the fields of the table's rows.
+    def put_columns(self, keys: Keys, frame: pl.DataFrame) -> None:
+        """Write a row for each key in this epoch, from a frame that has the fields of the table's rows.
 
         Raises:
             RuntimeError: as :meth:`put_many`.
         """
         self._must_be_in_epoch()
-        self._pending.update(zip(slots, self._columns.encode(frame, self._version), strict=True))
+        values = iter(self._columns.encode(frame, self._version))
+        for partition, written in keys.items():
+            self._pending.setdefault(partition, {}).update(zip(written, values))  # noqa: B905 - the rest is the others'
 
     def keys_below(self, partition: int, bound: bytes, keys_max: int) -> list[bytes]:
         """Give up to ``keys_max`` keys of one task that sort below ``bound``, smallest first, as :meth:`get_many` sees them."""
-        layers = self._on_its_way, self._pending
-        pending = {key: row for rows in layers for (where, key), row in rows.items() if where == partition and key < bound}
-        store = self._tasks[partition].store
-        assert store is not None  # noqa: S101 - only running tasks have records
-        stored = (key for key in store.keys_below(self.spec.name, bound) if key not in pending)
+        layers = [layer.get(partition, {}) for layer in (self._on_its_way, self._pending)]
+        pending = {key: row for rows in layers for key, row in rows.items() if key < bound}
+        stored = (key for key in self._store(partition).keys_below(self.spec.name, bound) if key not in pending)
         return list(islice(merge(stored, sorted(key for key, row in pending.items() if row is not None)), keys_max))
 
     def forget(self) -> None:
@@ -96,10 +109,10 @@ class EngineTable(Generic[S]):
         """Let nothing be on its way any more: the stores have it, or it did not happen."""
         self._on_its_way = {}
 
-    def take_changes(self) -> Iterator[tuple[int, bytes, bytes | None]]:
-        """Give what the epoch wrote, as (partition, key, value), and keep it pending."""
-        for (partition, key), value in self._pending.items():
-            yield partition, key, value
+    @property
+    def changes(self) -> Mapping[int, Mapping[bytes, bytes | None]]:
+        """What the epoch wrote, by partition and key, as it is stored; None: deleted."""
+        return self._pending
 
     @cached_property
     def _columns(self) -> PackedColumns:
@@ -111,24 +124,19 @@ class EngineTable(Generic[S]):
         if not self._in_epoch():
             raise RuntimeError(f"table {self.spec.name} is written outside an epoch: only an agent with a batch in hand may")
 
-    def _values(self, slots: Sequence[Slot]) -> dict[Slot, bytes | None]:
-        """Give rows as they are stored, in the order of the slots."""
-        found: dict[Slot, bytes | None] = dict.fromkeys(slots)
-        keys: dict[int, list[bytes]] = {}
-        for slot in found:
-            if slot in self._pending:
-                found[slot] = self._pending[slot]
-            elif slot in self._on_its_way:
-                found[slot] = self._on_its_way[slot]
-            else:
-                keys.setdefault(slot[0], []).append(slot[1])
-        for partition, wanted in keys.items():
-            store = self._tasks[partition].store
-            assert store is not None  # noqa: S101 - only running tasks have records
-            for key, value in zip(wanted, store.get_many(self.spec.name, wanted), strict=True):
-                if value is not None:
-                    found[partition, key] = value
-        return found
+    def _values(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Give rows of one task as they are stored."""
+        stored = self._store(partition).get_many(self.spec.name, list(keys))
+        for layer in (self._on_its_way, self._pending):
+            newer = layer.get(partition)
+            if newer:
+                stored = [newer.get(key, value) for key, value in zip(keys, stored, strict=True)]
+        return stored
+
+    def _store(self, partition: int) -> Store:
+        store = self._tasks[partition].store
+        assert store is not None  # noqa: S101 - only running tasks have records
+        return store
 
     def _row(self, value: bytes) -> Any:
         if value[0] != self.spec.version:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import cache
 from hashlib import blake2b
 from typing import NamedTuple
-from zlib import crc32
 
 import polars as pl
 from polars import col, lit
 
 from agents.flows import MINUTE_MS
-from agents.ports import Columns, Found, Limits, Slot
+from agents.ports import Columns, Found, Keys, Limits
 from agents.settlement.clocks import Clocks
 from agents.settlement.decide import FIRST_TIME_MS, LAST_TIME_MS
 from agents.settlement.lifecycle import HOUR_MS
@@ -74,15 +73,15 @@ class Gathering:
         self.others = pl.DataFrame(others, schema=every.select(names).schema, orient="row")
 
     @property
-    def slots(self) -> list[Slot]:
+    def keys(self) -> Keys:
         """Where the state of each order is."""
-        return slots_of(self.numbers)
+        return keys_of(self.numbers)
 
     def gathered(self, found: Found, clocks: Clocks, limits: Limits) -> tuple[Gathered, pl.DataFrame]:
         """Give the batch by its orders, and one row per event: its number, ``is_repeat``, ``other_content``.
 
         Args:
-            found: the states at :attr:`slots` as of before the batch.
+            found: the states at :attr:`keys` as of before the batch.
             clocks: of its tasks, as of before it.
             limits: of the deployment.
         """
@@ -124,9 +123,13 @@ class Gathering:
         return self._every.join(times, on="at", how="left", maintain_order="left")
 
 
-def slots_of(orders: pl.DataFrame) -> list[Slot]:
-    """Give where the states of orders are."""
-    return list(zip(orders["partition"].to_list(), orders["order_id"].cast(pl.Binary).to_list(), strict=True))
+def keys_of(orders: pl.DataFrame) -> Keys:
+    """Give where the states of orders are, which are sorted by partition."""
+    keys, begin, found = orders["order_id"].cast(pl.Binary).to_list(), 0, {}
+    for count, partition in orders["partition"].rle().struct.unnest().iter_rows():
+        found[partition] = keys[begin : begin + count]
+        begin += count
+    return found
 
 
 def due_ms(limits: Limits, newest_ms: pl.Expr, captured_ms: pl.Expr) -> pl.Expr:
@@ -140,7 +143,7 @@ def due_ms(limits: Limits, newest_ms: pl.Expr, captured_ms: pl.Expr) -> pl.Expr:
 
 def _common(kind: type, events: pl.DataFrame) -> pl.DataFrame:
     """Give what events of all types have, and what stands for their content (``decide._content``)."""
-    content = pl.Series([crc32(packed) for packed in _packed(kind).encode(events)], dtype=pl.Int64)
+    content = _packed(kind).checksums(events)
     kind_number = lit(KINDS.index(kind), dtype=pl.UInt8)
     return events.select("at", "partition", "order_id", "event_id", "occurred_at_ms", kind=kind_number, content=content)
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 from polars import col
 
 from agents.flows import Flow
-from agents.ports import Found, Limits, Slot
+from agents.ports import Found, Keys, Limits, Slot
 from agents.settlement.clocks import Clocks
-from agents.settlement.column_batch import IS_PAYMENT, KINDS, Gathering, slots_of
+from agents.settlement.column_batch import IS_PAYMENT, KINDS, Gathering, keys_of
 from agents.settlement.column_booking import booked_orders, moved
 from agents.settlement.column_rules import broken
 from schemas.events import OrderPlaced, PaymentCaptured
@@ -42,10 +43,10 @@ class Booked:
     dropped: pl.DataFrame
     moved: Mapping[Flow, pl.DataFrame]
 
-    @property
-    def slots(self) -> list[Slot]:
+    @cached_property
+    def keys(self) -> Keys:
         """Where the states of :attr:`orders` are."""
-        return slots_of(self.orders)
+        return keys_of(self.orders)
 
     @property
     def rows(self) -> pl.DataFrame:
@@ -53,9 +54,11 @@ class Booked:
         return self.orders.with_columns(captures="said_captures", revision="booked_count")
 
     @property
-    def due_ms(self) -> Iterable[tuple[Slot, int | None, int | None]]:
-        """When time had, and when it has something to do with each of :attr:`orders`."""
-        return zip(self.slots, self.orders["was_due_ms"].to_list(), self.orders["due_ms"].to_list(), strict=True)
+    def due_ms(self) -> Iterator[tuple[Slot, int | None, int | None]]:
+        """When time had, and when it has something to do with each of :attr:`orders` of which this is another time."""
+        changed = self.orders.filter(col("was_due_ms").ne_missing(col("due_ms")))
+        rows = changed.select("partition", col("order_id").cast(pl.Binary), "was_due_ms", "due_ms").iter_rows()
+        return (((partition, key), was_ms, is_ms) for partition, key, was_ms, is_ms in rows)
 
     def sums(self, flow: Flow) -> Iterator[tuple[int, tuple[str, ...], int, tuple[int, ...]]]:
         """Give ``(task, dimensions, minute, amounts)`` of what was added to a flow."""
@@ -91,7 +94,7 @@ def book(batch: Gathering, found: Found, clocks: Clocks, limits: Limits, flows: 
 
     Args:
         batch: the records.
-        found: the states at ``batch.slots`` as of before the batch.
+        found: the states at ``batch.keys`` as of before the batch.
         clocks: of its tasks, as of before it.
         limits: of the deployment.
         flows: what moves in others is left out.

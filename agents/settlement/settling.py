@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from agents.flows import MONEY, Flow
 from agents.ports import Batch, Columns, Limits, Row, Slot, Table
@@ -43,12 +44,11 @@ class Settling:
         from agents.settlement.columns import book  # noqa: PLC0415
 
         gathering = Gathering(columns)
-        found = self._orders.get_columns(gathering.slots)
+        found = self._orders.get_columns(gathering.keys)
         booked = book(gathering, found, self._clocks, self._limits, {MONEY, *self._flows})
-        slots = booked.slots
-        self._orders.put_columns(slots, booked.orders)
+        self._orders.put_columns(booked.keys, booked.orders)
         self._timers.move(booked.due_ms)
-        self._batch.emit_columns(ORDER_STATUS, OrderStatus, [key for _, key in slots], booked.rows)
+        self._batch.emit_columns(ORDER_STATUS, OrderStatus, [*chain(*booked.keys.values())], booked.rows)
         for partition, dimensions, _, amounts in booked.sums(MONEY):
             self._books.add_booked(partition, dimensions[1], amounts)
         for flow in self._flows:

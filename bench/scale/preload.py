@@ -65,8 +65,8 @@ class Rows:
         self._timers.follow(dict.fromkeys(after), after)
         for table in self._tables:
             name = table.spec.name.encode() + b"/"
-            for partition, key, value in table.take_changes():
-                yield partition, name + key, value
+            for partition, rows in table.changes.items():
+                yield from ((partition, name + key, value) for key, value in rows.items())
             table.forget()
 
 

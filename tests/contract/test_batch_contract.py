@@ -87,7 +87,8 @@ def said_by_engine(engine: EngineRuntime) -> dict[str, Any]:
             reasons.append((dict(output.headers or [])["__tally.errors.reason"] or b"").decode())
         else:
             outputs.setdefault(name, []).append((output.key, output.value))
-    rows = {(partition, key): value for table in engine.tables.values() for partition, key, value in table.take_changes()}
+    changes = [(partition, rows) for table in engine.tables.values() for partition, rows in table.changes.items()]
+    rows = {(partition, key): value for partition, some in changes for key, value in some.items()}
     return {
         "outputs": outputs,
         "reasons": reasons,

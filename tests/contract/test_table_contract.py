@@ -64,8 +64,8 @@ class OverRocksDB(Harness):
 
     def commit(self) -> None:
         changes: dict[int, dict[bytes, bytes | None]] = {0: {}, 1: {}}
-        for partition, key, value in self._table.take_changes():
-            changes[partition][key] = value
+        for partition, rows in self._table.changes.items():
+            changes[partition].update(rows)
         self._table.forget()
         self._offset += 1
         for partition, task in self.tasks.items():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
-from agents.ports import AgentFunction, Batch, Row, Runtime, Slot, Stream, Table, TableSpec
+from agents.ports import AgentFunction, Batch, Keys, Row, Runtime, Slot, Stream, Table, TableSpec
 from agents.settlement import agent as settlement
 from agents.settlement import settling
 from agents.settlement.decide import decide
@@ -34,9 +34,9 @@ class FailingTable:
         self._table.put_many(rows)
         self._after_write(rows)
 
-    def put_columns(self, slots: Sequence[Slot], frame: Any) -> None:
-        self._table.put_columns(slots, frame)
-        self._after_write(dict.fromkeys(slots))
+    def put_columns(self, keys: Keys, frame: Any) -> None:
+        self._table.put_columns(keys, frame)
+        self._after_write({(partition, key): None for partition, some in keys.items() for key in some})
 
 
 class FailingRuntime:

@@ -1,11 +1,13 @@
 //! Avro datums to Arrow columns and back. Its Python face, with what is promised, is `schemas/columns.py`.
 
 mod column;
+mod hash;
 mod pack;
 mod plan;
 mod read;
 mod write;
 
+use arrow_array::cast::AsArray;
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, to_ffi};
 use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
@@ -15,6 +17,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyCapsule};
 
 use crate::column::Column;
+use crate::hash::murmur2;
 use crate::pack::Pack;
 use crate::plan::{Op, Shape};
 use crate::read::{Reason, read};
@@ -163,6 +166,40 @@ impl Packer {
         });
         values(py, written.map_err(PyValueError::new_err)?)
     }
+
+    /// Give the CRC32 of the bytes of each row.
+    fn checksums(&self, py: Python<'_>, stream: &Bound<PyCapsule>) -> PyResult<Vec<u32>> {
+        let batches = batches(stream)?;
+        let summed = py.detach(|| {
+            let (mut sums, mut bytes) = (Vec::new(), Vec::new());
+            for batch in batches {
+                let record = StructArray::from(batch);
+                let writer = Writer::new(&self.shape, &record)?;
+                for row in 0..record.len() {
+                    bytes.clear();
+                    self.pack.write(&writer, row, &mut bytes)?;
+                    sums.push(crc32fast::hash(&bytes));
+                }
+            }
+            Ok::<_, String>(sums)
+        });
+        summed.map_err(PyValueError::new_err)
+    }
+}
+
+/// The partition that Kafka's murmur2 gives each text of an Arrow stream of one column, of `count` partitions.
+#[pyfunction]
+fn partitions(py: Python<'_>, stream: &Bound<PyCapsule>, count: i32) -> PyResult<Vec<i32>> {
+    let batches = batches(stream)?;
+    let placed = py.detach(|| {
+        let mut placed = Vec::new();
+        for batch in &batches {
+            let keys = batch.column(0).as_string_view_opt().ok_or("keys are text")?;
+            placed.extend(keys.iter().map(|key| (murmur2(key.unwrap_or("").as_bytes()) & i32::MAX) % count));
+        }
+        Ok::<_, &str>(placed)
+    });
+    placed.map_err(PyValueError::new_err)
 }
 
 /// Values behind each other, and where each ends.
@@ -208,9 +245,9 @@ fn fault(error: impl std::fmt::Display) -> PyErr {
 #[pymodule]
 mod tally_columns {
     #[pymodule_export]
-    use super::{Columns, Decoder, Encoder, Packer};
+    use super::{Columns, Decoder, Encoder, Packer, partitions};
 
     /// Of the plans that this was made for, `schemas/columns.py:PLAN_VERSION`.
     #[pymodule_export]
-    const PLAN_VERSION: u32 = 2;
+    const PLAN_VERSION: u32 = 3;
 }
