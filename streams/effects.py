@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import repeat
+from operator import add
 from typing import NamedTuple
 
 from confluent_kafka import Message
@@ -67,7 +68,7 @@ class Effects:
         Raises:
             RecordTooLargeError: one is larger than its topic takes.
         """
-        check_size(topic, max(map(len, keys), default=0) + max(map(len, values), default=0))
+        check_size(topic, max(map(add, map(len, keys), map(len, values)), default=0))
         self.outputs += map(Output, repeat(name), keys, values)
 
     def bury(self, task: Task, topic: Topic, name: str, message: Message, headers: Headers) -> None:

@@ -32,8 +32,9 @@ class Gathered(NamedTuple):
     Attributes:
         orders: one row per order: ``order`` is its number and its place here. Its slot; the fields of its state as of before
             the batch, nulls if there was none (``is_known``); how it was placed, before or now (``order_currency`` and the
-            like, ``placed_at_ms``, ``placed_at``); how many fresh events there are, and of which kind; ``due_from_ms``: time
-            has nothing to do with it before.
+            like, ``placed_at_ms``, ``placed_at``); how many fresh events there are, and of which kind; ``was_due_ms``: when time
+            had something to do with it as of before the batch; ``due_from_ms``: time has nothing to do with it before that in
+            the batch; ``watermark_ms``: of the last of its events, repeats too.
         fresh: by type, the events that are no repeats, with the number of their order, and what time it is at most when it is
             their turn: ``watermark_ms``, ``oldest_ms``, ``over_ms`` (``decide.Times``).
         captures: every capture of before (``at`` is -1) and of this batch, with the number of its order.
@@ -94,9 +95,14 @@ class Gathering:
             beside = every.slice(begin, len(frame)).select("order", "at", "is_repeat", "watermark_ms", "oldest_ms", "over_ms")
             fresh[kind] = frame.hstack(beside).filter(~col("is_repeat"))
             begin += len(frame)
+        orders = _beside(orders, every.group_by("order").agg(col("watermark_ms").max()))
         orders = _with_placed(_beside(orders, _counts(every)), fresh[OrderPlaced])
         captured_ms = col("captures").list.eval(pl.element().struct.field("captured_at_ms")).list.min()
-        orders = orders.with_columns(due_from_ms=due_ms(limits, pl.coalesce("newest_ms", "placed_at_ms"), captured_ms))
+        was_placed_ms = col("placed").struct.field("occurred_at_ms")
+        orders = orders.with_columns(
+            was_due_ms=due_ms(limits, col("newest_ms"), was_placed_ms, captured_ms),
+            due_from_ms=due_ms(limits, pl.coalesce("newest_ms", "placed_at_ms"), col("placed_at_ms"), captured_ms),
+        )
         return Gathered(orders, fresh, _captures(orders, fresh[PaymentCaptured])), every
 
     def _with_times(self, clocks: Clocks, limits: Limits) -> pl.DataFrame:
@@ -132,10 +138,10 @@ def keys_of(orders: pl.DataFrame) -> Keys:
     return found
 
 
-def due_ms(limits: Limits, newest_ms: pl.Expr, captured_ms: pl.Expr) -> pl.Expr:
+def due_ms(limits: Limits, newest_ms: pl.Expr, placed_at_ms: pl.Expr, captured_ms: pl.Expr) -> pl.Expr:
     """As ``lifecycle.due_ms``, of an order that is not closed and in which nothing waits; ``captured_ms``: its first capture."""
     closing_ms = (newest_ms + limits.dedup_horizon_ms) // HOUR_MS * HOUR_MS + HOUR_MS
-    until_ms = col("placed_at_ms") + limits.unpaid_after_ms
+    until_ms = placed_at_ms + limits.unpaid_after_ms
     ended_in_time = pl.min_horizontal(captured_ms, "cancelled_at_ms") <= until_ms
     is_asked = ~(col("was_unpaid") | ended_in_time.fill_null(value=False)).fill_null(value=False)
     return pl.min_horizontal(closing_ms, pl.when(is_asked).then(until_ms - until_ms % MINUTE_MS + MINUTE_MS + limits.grace_ms))

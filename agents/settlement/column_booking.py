@@ -42,8 +42,7 @@ def booked_orders(batch: Gathered, events: pl.DataFrame, limits: Limits) -> pl.D
     )
     captured, refunded = col("captured_minor"), col("refunded_minor")
     return orders.with_columns(
-        was_due_ms=pl.when("is_known").then("due_from_ms"),
-        due_ms=due_ms(limits, col("newest_ms"), col("first_captured_ms")),
+        due_ms=due_ms(limits, col("newest_ms"), col("placed_at_ms"), col("first_captured_ms")),
         status=pl.when(col("cancelled_at_ms").is_not_null()).then(lit("cancelled"))
         .when((captured > 0) & (captured == refunded)).then(lit("refunded"))
         .when(captured >= col("order_amount_minor")).then(lit("captured"))

@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from agents.flows import FLOW_NAMED
-from agents.ports import Limits
-from agents.settlement.agent import declare
-from agents.settlement.column_batch import KINDS
-from agents.testing import MemoryRuntime, MemoryWorld
+from agents.ports import Limits, Tick
+from agents.testing import Item
 from schemas.events import Event
 from schemas.partitioning import partition_of
-from schemas.topics import CUSTOMER_DELTAS, ORDER_STATUS, REVENUE_ADJUSTMENTS, REVENUE_DELTAS, UNMATCHED_PAYMENTS, UNPAID_ORDERS
-from tests.property.histories import ANY_HISTORIES, CLASHING_EVENTS, cut, sent, valid_histories
+from schemas.topics import ORDERS, PAYMENTS
+from tests.property.histories import ANY_HISTORIES, BASE_MS, CLASHING_EVENTS, cut, sent, valid_histories
+from tests.support.both_ways import both
 from tests.support.columns import NEEDS_EXTENSION
 
 pytestmark = NEEDS_EXTENSION
-Batches = list[list[tuple[int, Event]]]
+HOUR_MS = 3_600_000
 
 
 def placed_at(events: Iterable[Event]) -> list[tuple[int, Event]]:
     return [(partition_of(event.order_id, 12), event) for event in events]
-
-
-def said(world: MemoryWorld) -> object:
-    """Everything that anybody can see of a world, without the order in which different keys were written."""
-    sums: Counter[object] = Counter()
-    sources: Counter[object] = Counter()
-    for topic in (REVENUE_DELTAS, CUSTOMER_DELTAS):
-        for emitted in world.rows[topic.name]:
-            sources[topic.name, emitted.partition, emitted.value.sources] += 1
-            for part in emitted.value.flows:
-                for cell in part.cells:
-                    for measure, amount in zip(FLOW_NAMED[part.flow].measures, cell.amounts, strict=True):
-                        sums[part.flow, cell.dimensions, cell.minute_ms, measure, emitted.partition] += amount
-    rows = {
-        topic.name: Counter((emitted.key, str(emitted.value), emitted.partition) for emitted in world.rows[topic.name])
-        for topic in (ORDER_STATUS, UNPAID_ORDERS, UNMATCHED_PAYMENTS, REVENUE_ADJUSTMENTS)
-    }
-    counters = {where: +counter for where, counter in world.counters.items()}
-    dead = Counter((letter.partition, str(letter.event), letter.reason, letter.detail) for letter in world.dead_letters)
-    return world.tables, rows, +sums, sources, counters, dead
-
-
-DEFAULT = Limits()
-
-
-def both(batches: Batches, limits: Limits = DEFAULT, redo: Sequence[int] = ()) -> tuple[object, object]:
-    by_rows = MemoryRuntime(limits).run(declare, batches, redo=redo)
-    in_columns = MemoryRuntime(limits, reads=KINDS).run(declare, batches, redo=redo)
-    return said(by_rows), said(in_columns)
 
 
 @settings(max_examples=300, deadline=None)
@@ -84,4 +53,40 @@ def test_time_passes_alike_with_short_limits_where_the_extension_is_built(data: 
     clashing = data.draw(st.lists(CLASHING_EVENTS, max_size=5))
     events = placed_at([*(event for history in histories for event in history), *clashing])
     by_rows, in_columns = both(data.draw(data.draw(sent(events).map(cut))), limits)
+    assert in_columns == by_rows
+
+
+@st.composite
+def at_any_hour(draw: st.DrawFn, events: list[Event]) -> list[Event]:
+    """Give the events hours apart, so that orders are given up, unpaid, closed and forgotten between them."""
+    hours = [draw(st.sampled_from([0, 0, 0, 1, 2, 9])) for _ in events]
+    moved_ms = [event.occurred_at_ms + each * HOUR_MS for event, each in zip(events, hours, strict=True)]
+    return [replace(event, occurred_at_ms=at_ms) for event, at_ms in zip(events, moved_ms, strict=True)]
+
+
+TICKS = st.builds(
+    Tick,
+    st.integers(0, 1),
+    st.integers(BASE_MS, BASE_MS + 9 * HOUR_MS),
+    st.sets(st.sampled_from([ORDERS.name, PAYMENTS.name])).map(frozenset),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_orders_are_closed_and_inputs_idle_alike_where_the_extension_is_built(data: st.DataObject) -> None:
+    spans = st.sampled_from([60_000, 30 * 60_000, HOUR_MS, 3 * HOUR_MS])
+    limits = Limits(
+        dedup_horizon_ms=data.draw(spans), waiting_max_ms=data.draw(spans), grace_ms=data.draw(spans),
+        idle_delay_ms=data.draw(spans), unpaid_after_ms=data.draw(spans), keep_closed_ms=data.draw(spans),
+    )  # fmt: skip
+    histories = [data.draw(valid_histories(f"o-{number}")) for number in range(data.draw(st.integers(1, 3)))]
+    events = data.draw(at_any_hour([*(event for history in histories for event in history)]))
+    items = [(data.draw(st.sampled_from([0, 0, 0, 1])), event) for event in data.draw(sent(events))]
+    if data.draw(st.booleans()):
+        items.sort(key=lambda item: item[1].occurred_at_ms // HOUR_MS)
+    ticks = st.lists(TICKS, max_size=2, unique_by=lambda tick: tick.partition)
+    batches: list[list[Item]] = [[*batch, *data.draw(ticks)] for batch in data.draw(cut(items))]
+    redo = data.draw(st.sets(st.integers(0, len(batches) - 1)))
+    by_rows, in_columns = both(batches, limits, sorted(redo))
     assert in_columns == by_rows
