@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from agents.flows import FLOW_NAMED, FLOWS
-from agents.ports import Found, Limits
+from agents.ports import Columns, Found, Limits
 from agents.settlement.agent import declare
 from agents.settlement.clocks import Clocks
 from agents.settlement.column_batch import KINDS, Gathering
@@ -46,12 +46,24 @@ def both(batches: Batches, limits: Limits = DEFAULT, redo: Sequence[int] = ()) -
     return said(by_rows), said(in_columns)
 
 
-def booked(before: Batches, batch: Iterable[Item], limits: Limits = DEFAULT, found: Found | None = None) -> Booked:
-    """Give what the columns do to ``batch`` after other batches; ``found``, if given, stands for what the table has."""
+def booked(
+    before: Batches, batch: Iterable[Item], limits: Limits = DEFAULT, found: Found | None = None, others: Collection[int] = ()
+) -> Booked:
+    """Give what the columns do to ``batch`` after other batches.
+
+    Args:
+        before: the other batches.
+        batch: the records, and ticks.
+        limits: of the deployment.
+        found: if given, stands for what the table has.
+        others: places of records that shall have no columns.
+    """
     runtime = MemoryRuntime(limits)
     world = runtime.run(declare, before)
     records = MemoryBatch(batch, world, reads=KINDS)
-    assert records.columns is not None
-    gathering = Gathering(records.columns)
+    columns = records.columns
+    assert columns is not None
+    frames = {kind: frame.filter(~frame["at"].is_in(list(others))) for kind, frame in columns.frames.items()}
+    gathering = Gathering(Columns(frames, {at: records.rows[at] for at in others}))
     found = found or runtime.table(ORDER_STATE).get_columns(gathering.keys)
     return book(gathering, found, Clocks(records, limits), limits, FLOWS)

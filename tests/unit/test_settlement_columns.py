@@ -235,6 +235,8 @@ def test_a_repeat_for_an_order_that_is_closed_by_then_is_no_repeat_where_the_ext
     assert reasons([PAID], [*far(CLOSING_MS), placed()]) == ["beyond_horizon"]
     assert told([], [*PAID, *far(CLOSING_MS), placed()]) == ["placed", "captured", "placed"]
     assert told([PAID], [placed(), *far(CLOSING_MS)]) == []
+    limits = Limits(dedup_horizon_ms=HOUR_MS, unpaid_after_ms=DAY_MS)
+    assert told([], [*PAID, *far(T0_MS + 3 * HOUR_MS), placed()], limits) == ["placed", "captured", "placed"]
 
 
 def test_a_closed_order_is_told_and_one_with_news_since_is_not_where_the_extension_is_built() -> None:
@@ -264,6 +266,21 @@ def test_an_order_that_comes_after_its_payment_was_given_up_is_due_in_time_where
     assert in_columns == by_rows
     world = MemoryRuntime(reads=KINDS).run(declare, batches)
     assert [emitted.value.order_id for emitted in world.rows[UNPAID_ORDERS.name]] == ["o-1"]
+
+
+def test_times_and_ids_may_come_in_any_order_where_the_extension_is_built() -> None:
+    before: list[list[Any]] = [
+        [placed(), captured("b", payment_id="p-2", at_ms=T0_MS + 5)],
+        [refunded("r", payment_id="p-2", amount_minor=1)],
+    ]
+    batch = [
+        captured("z", payment_id="p-9", at_ms=T0_MS + 1), captured("a", payment_id="p-1", at_ms=T0_MS + 9),
+        refunded("y", refund_id="z", payment_id="p-2", amount_minor=1, at_ms=T0_MS + 3),
+        refunded("x", refund_id="a", payment_id="p-2", amount_minor=1, at_ms=T0_MS - 2),
+        failed("c", at_ms=T0_MS - MINUTE_MS), cancelled("d", at_ms=T0_MS - 5),
+    ]  # fmt: skip
+    assert told(before, batch) == []
+    assert told([*before, batch], [failed("e", at_ms=T0_MS - 9), refunded("w", payment_id="p-2", amount_minor=1)]) == []
 
 
 def test_repeats_are_dropped_in_columns_and_those_with_other_content_counted_where_the_extension_is_built() -> None:
@@ -332,6 +349,17 @@ def test_an_order_whose_state_or_event_has_no_columns_is_told_where_the_extensio
     batch: list[Event] = [placed(), other("beside")]
     assert told_of(booked([], of_task(batch), found=Found(empty, [], [0])), batch) == ["placed"]
     assert told_of(booked([], of_task(batch), found=Found(empty, [], [])), batch) == []
+    batch = [other("a"), captured(), placed(), other("b")]
+    assert told_of(booked([], of_task(batch), others=[0, 2]), batch) == ["a", "captured", "placed"]
+    assert told_of(booked([], of_task(batch), others=range(4)), batch) == ["a", "captured", "placed", "b"]
+
+
+def test_what_has_no_columns_moves_the_clocks_and_is_of_its_own_task_where_the_extension_is_built() -> None:
+    batch = [*far(UNPAID_MS), cancelled(at_ms=T0_MS + 40 * MINUTE_MS)]
+    did = booked([of_task([placed()])], of_task(batch), others=[0, 1])
+    assert did.told["at"].to_list() == [0, 1, 2]
+    items: list[Item] = [(0, placed()), (1, placed()), (1, cancelled())]
+    assert booked([], items, others=[1]).told["at"].to_list() == [1, 2]
 
 
 def test_a_batch_that_is_wholly_the_rule_books_books_nothing_where_the_extension_is_built() -> None:
