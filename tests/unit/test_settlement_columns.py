@@ -320,6 +320,8 @@ def test_the_clocks_of_tasks_and_inputs_are_apart_where_the_extension_is_built()
     by_rows, in_columns = both([items])
     assert in_columns == by_rows
     assert booked([], items).told.is_empty()
+    batch = [other("a", T0_MS + WEEK_MS), paid("a", T0_MS), captured("waits", at_ms=T0_MS - 1)]
+    assert told([], batch, Limits(grace_ms=30 * DAY_MS)) == ["waits"]
 
 
 def test_one_order_id_in_two_tasks_is_two_orders_where_the_extension_is_built() -> None:
@@ -355,6 +357,7 @@ def test_an_order_whose_state_or_event_has_no_columns_is_told_where_the_extensio
 
 
 def test_what_has_no_columns_moves_the_clocks_and_is_of_its_own_task_where_the_extension_is_built() -> None:
+    assert booked([], of_task([placed(), cancelled()]), others=[1]).told["at"].to_list() == [0, 1]
     batch = [*far(UNPAID_MS), cancelled(at_ms=T0_MS + 40 * MINUTE_MS)]
     did = booked([of_task([placed()])], of_task(batch), others=[0, 1])
     assert did.told["at"].to_list() == [0, 1, 2]
