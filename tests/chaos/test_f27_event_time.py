@@ -13,7 +13,7 @@ from connectors.sources.publish import Publisher
 from connectors.sources.sent import APPLIED, DUPLICATE, Sent
 from schemas.codec import decode
 from schemas.partitioning import partition_of_bytes
-from schemas.topics import ORDERS
+from schemas.topics import ORDERS, PAYMENTS
 from streams.local_broker import LocalBroker
 from streams.topology import TOPOLOGY
 from tests.support.counts import TASKS
@@ -36,15 +36,21 @@ def test_f27_windows_wait_for_the_partition_behind_not_for_the_idle_one_and_are_
     behind = [record for record in sent if partition(record) == BEHIND]
     first, withheld = behind[: len(behind) // 2], behind[len(behind) // 2 :]
     early = interleaved(first, [record for record in sent if partition(record) != BEHIND])
-    again = next(record for record in first if record.topic is ORDERS and record.expected == APPLIED)
+    again = [
+        next(record for record in first if record.topic is each and record.expected == APPLIED) for each in (ORDERS, PAYMENTS)
+    ]
     repeats: list[Sent] = []
     with Deployment(tmp_path, broker.cluster, topics, **SETTINGS) as tally:
         publisher = Publisher(broker.cluster, topics)
 
         def stay_active() -> None:
-            """Repeat an order on the partition that is behind: it is behind, and not idle."""
-            repeats.append(Sent(again.topic, again.key, again.value, DUPLICATE, again.partition))
-            publisher.send(repeats[-1:])
+            """Repeat an event of each input on the partition that is behind: it is behind, and neither of them is idle.
+
+            Behind orders that come first, payments that were idle until then would be late.
+            """
+            repeated = [Sent(each.topic, each.key, each.value, DUPLICATE, each.partition) for each in again]
+            repeats.extend(repeated)
+            publisher.send(repeated)
 
         one, two = tally.start("w1"), tally.start("w2")
         wait_for("both workers have tasks", lambda: len(one.tasks()) == len(two.tasks()) == TASKS // 2)
