@@ -10,15 +10,21 @@ import pytest
 from connectors.ground_truth import truth_of
 from connectors.sources.generator import plan
 from connectors.sources.publish import Publisher, publish
+from streams import metrics
+from streams.in_columns import MEMORY_MB_MIN
 from streams.kill_points import KILL_POINTS
 from streams.local_broker import LocalBroker
+from tests.support.columns import NEEDS_EXTENSION
 from tests.support.counts import TASKS
 from tests.support.killing import kill_at_work
+from tests.support.pages import values
 from tests.support.worker import Worker
 from tests.support.workers import Deployment, wait_for
 
 # Small epochs and write buffers: many epochs, and stores that were flushed before the kill.
 SETTINGS = {"epoch_records_max": 300, "memory_mb": 12}
+IN_COLUMNS = {"epoch_records_max": 1_000, "memory_mb": MEMORY_MB_MIN}
+"""Epochs that are large enough for columns, and many of them all the same."""
 START_MS = 1_795_000_000_000
 ARMED_EVENTS = 1_500
 """Of each place's share, sent once the kill point is armed: two epochs and more for each worker, so there is one to die in."""
@@ -69,6 +75,27 @@ def test_f01_i1_workers_killed_at_random_moments_lose_and_repeat_nothing(
             goal = tally.committed("orders") + chance.randrange(200, 2_000)
             wait_for("some more is committed", lambda: tally.committed("orders") >= goal)  # noqa: B023 - waited for at once
             killed = kill_at_work(tally, tally.alive(), chance)
+            tally.start(killed.worker.worker_id)
+        verdict = tally.finish(truth_of(whole))
+    assert verdict.exact, verdict.headline()
+
+
+@NEEDS_EXTENSION
+def test_f01_i1_workers_killed_while_they_decide_in_columns_lose_and_repeat_nothing_where_the_extension_is_built(
+    broker: LocalBroker, topics: str, tmp_path: Path
+) -> None:
+    chance = random.Random(13)
+    whole = plan(orders=20_000, seed=13, start_ms=START_MS)
+    with Deployment(tmp_path, broker.cluster, topics, **IN_COLUMNS) as tally:
+        tally.start("w1")
+        tally.start("w2")
+        wait_for("both workers have tasks", lambda: all(worker.tasks() for worker in tally.alive()))
+        publish(whole, broker.cluster, topics)
+        for _ in range(2):
+            victims = wait_for(
+                "a worker decides in columns", lambda: [w for w in tally.alive() if sum(values(w, metrics.IN_COLUMNS))]
+            )
+            killed = kill_at_work(tally, victims, chance)
             tally.start(killed.worker.worker_id)
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()

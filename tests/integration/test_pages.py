@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import urllib.error
-import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,29 +14,13 @@ from connectors.sources.publish import publish
 from streams import metrics
 from streams.cli.status import Looker
 from streams.local_broker import LocalBroker
-from streams.metrics import Metric
 from streams.settings import Settings
 from tests.support.counts import TASKS
-from tests.support.worker import Worker
+from tests.support.pages import ask, values
 from tests.support.workers import Deployment, wait_for
 from tests.unit.test_metrics import samples
 
 START_MS = 1_795_000_000_000
-
-
-def ask(worker: Worker, path: str) -> tuple[int, str]:
-    """Give the HTTP status and the text of a page; 0 while nobody listens."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{worker.web_port}/{path}", timeout=30) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
-
-
-def values(worker: Worker, metric: Metric) -> list[float]:
-    return list(samples(ask(worker, "metrics")[1], metric).values())
 
 
 @pytest.mark.own_broker("a broker that freezes")
