@@ -14,6 +14,7 @@ from streams import metrics
 from streams.in_columns import MEMORY_MB_MIN
 from streams.kill_points import KILL_POINTS
 from streams.local_broker import LocalBroker
+from streams.topology import COLUMNS_FROM
 from tests.support.columns import NEEDS_EXTENSION
 from tests.support.counts import TASKS
 from tests.support.killing import kill_at_work
@@ -23,7 +24,7 @@ from tests.support.workers import Deployment, wait_for
 
 # Small epochs and write buffers: many epochs, and stores that were flushed before the kill.
 SETTINGS = {"epoch_records_max": 300, "memory_mb": 12}
-IN_COLUMNS = {"epoch_records_max": 1_000, "memory_mb": MEMORY_MB_MIN}
+IN_COLUMNS = {"epoch_records_max": 2 * COLUMNS_FROM, "memory_mb": MEMORY_MB_MIN}
 """Epochs that are large enough for columns, and many of them all the same."""
 START_MS = 1_795_000_000_000
 ARMED_EVENTS = 1_500
