@@ -34,7 +34,7 @@ ARMED_EVENTS = 1_500
 def test_f01_i1_epochs_in_which_a_worker_is_killed_are_committed_whole_or_not_at_all(
     broker: LocalBroker, topics: str, tmp_path: Path
 ) -> None:
-    whole = plan(orders=15_000, seed=1, start_ms=START_MS)
+    whole = plan(orders=18_000, seed=1, start_ms=START_MS)
     share = len(whole.sent) // len(KILL_POINTS)
     with Deployment(tmp_path, broker.cluster, topics, **SETTINGS) as tally:
         first, publisher = tally.start("w1"), Publisher(broker.cluster, topics)
