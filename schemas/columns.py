@@ -271,8 +271,7 @@ def as_records(record_type: type[msgspec.Struct], frame: pl.DataFrame) -> pl.Dat
 
 def empty_records(record_type: type[msgspec.Struct]) -> pl.DataFrame:
     """Give the columns of :func:`as_records` for no record."""
-    schema = json.loads(NEWEST[record_type].text)
-    return as_records(record_type, pl.DataFrame(schema=Codec(schema, schema).schema))
+    return as_records(record_type, pl.DataFrame(schema=fixed().newest(record_type).schema))
 
 
 def as_wire(record_type: type[msgspec.Struct], frame: pl.DataFrame) -> pl.DataFrame:

@@ -22,7 +22,7 @@ NEWEST = "newest_ms|"
 WATERMARK = "watermark_ms"
 IDLE = "idle|"
 INPUTS = (ORDERS.name, PAYMENTS.name)
-INPUT_OF = {event_type: topic.name for topic in (ORDERS, PAYMENTS) for event_type in topic.values}
+_INPUT_OF = {event_type: topic.name for topic in (ORDERS, PAYMENTS) for event_type in topic.values}
 TOLD_MS = 1_000
 """Watermarks are told in whole seconds: often enough for minutes, and a bound on how often."""
 
@@ -73,7 +73,7 @@ class Clocks:
 
     def times_of(self, row: Row) -> tuple[Times, Limits]:
         """Give what :func:`decide` is told of the time when it is the row's turn."""
-        return self._times[row.partition, INPUT_OF[type(row.event)]], self._limits
+        return self._times[row.partition, _INPUT_OF[type(row.event)]], self._limits
 
     def note(self, row: Row) -> None:
         """Take the time of an applied event."""
@@ -81,7 +81,7 @@ class Clocks:
 
     def reach(self, partition: int, event_type: type, occurred_at_ms: int) -> None:
         """Take the newest time of applied events of a type."""
-        name, clock = INPUT_OF[event_type], self._clocks[partition]
+        name, clock = _INPUT_OF[event_type], self._clocks[partition]
         if occurred_at_ms > clock.newest_ms[name]:
             clock.newest_ms[name] = occurred_at_ms
             clock.move()
@@ -138,10 +138,10 @@ class Clocks:
 def _arrived(batch: Batch) -> set[tuple[int, str]]:
     """Give ``(partition, input)`` of all records."""
     if batch.columns is None:
-        return {(row.partition, INPUT_OF[type(row.event)]) for row in batch.rows}
+        return {(row.partition, _INPUT_OF[type(row.event)]) for row in batch.rows}
     frames = batch.columns.frames.items()
-    others = {(row.partition, INPUT_OF[type(row.event)]) for row in batch.columns.others.values()}
-    return others | {(partition, INPUT_OF[kind]) for kind, frame in frames for partition in frame["partition"].unique()}
+    others = {(row.partition, _INPUT_OF[type(row.event)]) for row in batch.columns.others.values()}
+    return others | {(partition, _INPUT_OF[kind]) for kind, frame in frames for partition in frame["partition"].unique()}
 
 
 def _restored(batch: Batch, partition: int) -> _Clock:

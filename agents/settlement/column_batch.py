@@ -31,7 +31,7 @@ class Gathered(NamedTuple):
 
     Attributes:
         orders: one row per order: ``order`` is its number and its place here. Its slot; the fields of its state as of before
-            the batch, nulls if there was none (``is_known``); how it was placed, before or now (``order_currency`` and the
+            the batch, nulls if there was none; how it was placed, before or now (``order_currency`` and the
             like, ``placed_at_ms``, ``placed_at``); how many fresh events there are, and of which kind; ``was_due_ms``: when time
             had something to do with it as of before the batch; ``due_from_ms``: time has nothing to do with it before that in
             the batch; ``watermark_ms``: of the last of its events, repeats too.
@@ -86,8 +86,7 @@ class Gathering:
             clocks: of its tasks, as of before it.
             limits: of the deployment.
         """
-        before = found.frame.with_columns(order=pl.Series(found.places, dtype=pl.UInt32), is_known=True)
-        orders = _beside(self.numbers, before).with_columns(col("is_known").fill_null(value=False))
+        orders = _beside(self.numbers, found.frame.with_columns(order=pl.Series(found.places, dtype=pl.UInt32)))
         every = _with_repeats(self._with_times(clocks, limits), orders)
         fresh, begin = {}, 0
         for kind in KINDS:

@@ -165,7 +165,7 @@ def must_wait(batch: Gathered) -> pl.Series:
 
 def closed(batch: Gathered) -> pl.Series:
     """What only the dedup horizon knew is forgotten: a closed order's captures are one."""
-    return _orders(batch, col("is_known") & (col("seen").list.len() == 0))
+    return _orders(batch, col("seen").list.len() == 0)
 
 
 def due(batch: Gathered) -> pl.Series:

@@ -102,17 +102,7 @@ impl Encoder {
         stream: &Bound<'py, PyCapsule>,
         prefix: &[u8],
     ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let batches = batches(stream)?;
-        let written = py.detach(|| {
-            let mut written = Written::default();
-            for batch in batches {
-                let record = StructArray::from(batch);
-                let writer = Writer::new(&self.0, &record)?;
-                written.rows(record.len(), prefix, |row, out| writer.write(row, out))?;
-            }
-            Ok::<_, String>(written)
-        });
-        values(py, written.map_err(PyValueError::new_err)?)
+        encoded(py, stream, prefix, &self.0, |writer, row, out| writer.write(row, out))
     }
 }
 
@@ -154,17 +144,7 @@ impl Packer {
         stream: &Bound<'py, PyCapsule>,
         prefix: &[u8],
     ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
-        let batches = batches(stream)?;
-        let written = py.detach(|| {
-            let mut written = Written::default();
-            for batch in batches {
-                let record = StructArray::from(batch);
-                let writer = Writer::new(&self.shape, &record)?;
-                written.rows(record.len(), prefix, |row, out| self.pack.write(&writer, row, out))?;
-            }
-            Ok::<_, String>(written)
-        });
-        values(py, written.map_err(PyValueError::new_err)?)
+        encoded(py, stream, prefix, &self.shape, |writer, row, out| self.pack.write(writer, row, out))
     }
 
     /// Give the CRC32 of the bytes of each row.
@@ -200,6 +180,27 @@ fn partitions(py: Python<'_>, stream: &Bound<PyCapsule>, count: i32) -> PyResult
         Ok::<_, &str>(placed)
     });
     placed.map_err(PyValueError::new_err)
+}
+
+/// Give the prefix, and then what `write` makes of it, for each row of an Arrow stream.
+fn encoded<'py>(
+    py: Python<'py>,
+    stream: &Bound<'py, PyCapsule>,
+    prefix: &[u8],
+    shape: &Shape,
+    write: impl Fn(&Writer, usize, &mut Vec<u8>) -> Result<(), String> + Sync,
+) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    let batches = batches(stream)?;
+    let written = py.detach(|| {
+        let mut written = Written::default();
+        for batch in batches {
+            let record = StructArray::from(batch);
+            let writer = Writer::new(shape, &record)?;
+            written.rows(record.len(), prefix, |row, out| write(&writer, row, out))?;
+        }
+        Ok::<_, String>(written)
+    });
+    values(py, written.map_err(PyValueError::new_err)?)
 }
 
 /// Values behind each other, and where each ends.
