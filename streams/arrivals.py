@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Message
 
@@ -20,6 +20,9 @@ from streams.admission import Admission
 from streams.dead_letters import Cause
 from streams.messages import id_header
 
+if TYPE_CHECKING:
+    import polars as pl
+
 
 class EngineRow:
     """One decoded record: where it came from, and the event."""
@@ -30,6 +33,10 @@ class EngineRow:
         self.message = message
         self.partition = partition
         self.event = event
+
+
+Sorted = tuple[Mapping[type[Any], "pl.DataFrame"], Sequence[int]]
+"""Columns by record type of what is clearly good, and the places of all else, ascending."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +82,25 @@ class Reader:
                 arrived.rows.append(found)
         return arrived
 
-    def in_columns(self, messages: Sequence[Message]) -> Arrived:
-        """Read them at once; what is not clearly good is read alone."""
+    def columns_of(self, messages: Sequence[Message]) -> Sorted:
+        """Give what can be had at once, on any thread."""
         from streams.column_arrivals import frames_of  # noqa: PLC0415 - it brings Polars, 50 MB that not every worker has
 
         headers = {}
         if self._wire.by_registry:
             headers = {at: header for at, message in enumerate(messages) if (header := id_header(message)) is not None}
-        frames, doubtful = frames_of(messages, headers, self._topics, self._admission)
+        return frames_of(messages, headers, self._topics, self._admission)
+
+    def in_columns(self, messages: Sequence[Message], found: Sorted | None = None) -> Arrived:
+        """Read them at once, unless that is ``found`` already; what is not clearly good is read alone."""
+        frames, doubtful = found or self.columns_of(messages)
         arrived = Arrived(columns=Columns(frames, others := {}))
         for at in doubtful:
-            found = self.read(messages[at])
-            if isinstance(found, Cause):
-                arrived.dead.append((messages[at], found))
+            row = self.read(messages[at])
+            if isinstance(row, Cause):
+                arrived.dead.append((messages[at], row))
             else:
-                others[at] = found
+                others[at] = row
         return arrived
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from confluent_kafka import Message
@@ -18,7 +19,7 @@ from schemas.events import Record
 from schemas.topics import BY_NAME, Topic
 from schemas.wire import FIXED
 from streams.admission import Admission
-from streams.arrivals import Arrived, EngineRow, Reader
+from streams.arrivals import Arrived, EngineRow, Reader, Sorted
 from streams.dead_letters import Cause, dead_letter_headers
 from streams.effects import Effects
 from streams.messages import list_headers
@@ -57,12 +58,27 @@ class StageRecords:
         self.tasks = tasks
         self.topics = {topic.named(prefix): topic for topic in stage.reads}
         self._reader = Reader(self.topics, admission)
+        self._sorted: Sorted | None = None
+
+    @property
+    def takes_columns(self) -> bool:
+        """Whether the stage takes columns, and there are enough records for them."""
+        return 0 < self.stage.columns_from <= len(self.messages)
+
+    def read(self) -> None:
+        """Read columns now, on whatever thread it is, so that :attr:`arrived` need not."""
+        self._sorted = self._reader.columns_of(self.messages)
+
+    def take_over(self, before: StageRecords) -> None:
+        """Take what was read of the very same records."""
+        if before.messages == self.messages:
+            self._sorted = before._sorted
 
     @cached_property
     def arrived(self) -> Arrived:
-        """What can be decided, and what cannot: in columns, if the stage takes them and there are enough records for it."""
-        if 0 < self.stage.columns_from <= len(self.messages):
-            return self._reader.in_columns(self.messages)
+        """What can be decided, and what cannot."""
+        if self.takes_columns:
+            return self._reader.in_columns(self.messages, self._sorted)
         return self._reader.one_by_one(self.messages)
 
     def rows_at(self, places: Iterable[int]) -> list[EngineRow]:
@@ -74,7 +90,7 @@ class StageRecords:
     @cached_property
     def counts(self) -> Counter[int]:
         """How many records there are of each partition."""
-        return Counter(message.partition() or 0 for message in self.messages)
+        return Counter(map(methodcaller("partition"), self.messages))
 
     @cached_property
     def all_rows(self) -> list[EngineRow]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from operator import add
 from typing import NamedTuple
@@ -36,6 +37,25 @@ class Output(NamedTuple):
     timestamp_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Records of one topic, a value for each key, and nothing that is made for each of them alone."""
+
+    topic: str
+    keys: Sequence[bytes]
+    values: Collection[bytes | None]
+    partition: int = -1
+
+
+def each_of(outputs: Iterable[Output | Outputs]) -> Iterator[Output]:
+    """Give records one by one."""
+    for some in outputs:
+        if isinstance(some, Outputs):
+            yield from map(Output, repeat(some.topic), some.keys, some.values, repeat(some.partition))
+        else:
+            yield some
+
+
 class RecordTooLargeError(Exception):
     """A record above its topic's limit; Kafka would abort the whole transaction for it, so it is never produced."""
 
@@ -47,7 +67,7 @@ class Effects:
     """
 
     def __init__(self) -> None:
-        self.outputs: list[Output] = []
+        self.outputs: list[Output | Outputs] = []
         self.counters: dict[Task, Counter[str]] = {}
         self.dead: dict[Task, list[Message]] = {}
         self.again: set[Task] = set()
@@ -69,7 +89,7 @@ class Effects:
             RecordTooLargeError: one is larger than its topic takes.
         """
         check_size(topic, max(map(add, map(len, keys), map(len, values)), default=0))
-        self.outputs += map(Output, repeat(name), keys, values)
+        self.outputs.append(Outputs(name, keys, values))
 
     def bury(self, task: Task, topic: Topic, name: str, message: Message, headers: Headers) -> None:
         """Add a dead letter of a task: key, value and timestamp as they came, cut if the topic takes no record of that size."""

@@ -81,7 +81,7 @@ class Engine:
         self._lookups = Lookups(connect(settings), topology, settings.prefix, self.holds)
         admission = Admission(settings.future_max_ms, self.ownership.partition_counts, self._lookups.wire)
         self._ticker = Ticker(settings, self.ownership, self.threads, admission, _now_ms)
-        self._intake = Intake(settings, self.tasks, admission, self._lookups, self._ticker, kill_point)
+        self._intake = Intake(settings, topology, self.tasks, admission, self._lookups, self._ticker, kill_point)
         self.tables: dict[str, list[EngineTable[Any]]] = {
             stage.name: [EngineTable(spec, self.ownership.running[stage.name], self.barrier.holds) for spec in stage.keeps]
             for stage in topology

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import repeat
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +16,7 @@ from schemas.topics import MARKER_KEY
 from streams import control_totals, marker
 from streams.admission import Admission
 from streams.batch import StageRecords
-from streams.effects import AGAIN, Effects, Output, check_size
+from streams.effects import AGAIN, Effects, Output, Outputs, check_size
 from streams.judgement import Judgement
 from streams.store import StandsFor, StoreIdentity
 from streams.tables import EngineTable
@@ -141,8 +141,9 @@ class Epoch:
         """Give (first, next) offsets of every input partition of every touched task."""
         found = {task: _unmoved(task) for task in self.tasks}
         for records in self.stages.values():
-            for message in records.messages:
-                _advance(found[records.tasks[message.partition()]], message)  # type: ignore[index]
+            last = {(message.topic(), message.partition()): message for message in records.messages}
+            for (_, partition), message in last.items():
+                _advance(found[records.tasks[partition]], message)  # type: ignore[index]
         for task, message in self.plain:
             _advance(found[task], message)
         for task, ahead in self.passed.items():
@@ -175,7 +176,7 @@ class Prepared:
         if not self.positions:
             raise ValueError("a transaction without positions is not fenced (I9): nothing may be written in it")
         self.changes: dict[Task, dict[str, Mapping[bytes, bytes | None]]] = {task: {} for task in touched if task.stage}
-        self._records: list[Output] = []
+        self._records: list[Output | Outputs] = []
         self._take_changes(tables)
         self._records += effects.outputs
         self._records += sends
@@ -189,7 +190,8 @@ class Prepared:
     @property
     def written_bytes(self) -> int:
         """Bytes of the values that are to be written, changelogs and outputs."""
-        return sum(len(record.value) for record in self._records if record.value is not None)
+        values = (record.values if isinstance(record, Outputs) else (record.value,) for record in self._records)
+        return sum(map(len, filter(None, chain.from_iterable(values))))
 
     def transaction(self, group_metadata: Any) -> Transaction:
         """Give the transaction; markers stand last in their changelog partitions."""
@@ -244,7 +246,7 @@ class Prepared:
                         if value is not None and len(value) > limit:
                             check_size(changelog, len(row_prefix) + len(key) + len(value))
                     keys = [row_prefix + key for key in rows]
-                    self._records += map(Output, repeat(task.changelog[0]), keys, rows.values(), repeat(partition))
+                    self._records.append(Outputs(task.changelog[0], keys, rows.values(), partition))
 
     def _marker(self, task: Task) -> bytes:
         said = self.positions[task], self.counters[task], self.judgements[task]

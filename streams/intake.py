@@ -1,8 +1,17 @@
-"""From a poll to the epoch that it makes: sorted to tasks, without what must wait, with what is due beside its records."""
+"""From a poll to the epoch that it makes: sorted to tasks, without what must wait, with what is due beside its records.
+
+Columns are read where the records are polled, on Kafka's thread: the loop decides what was polled before at that time.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
+from confluent_kafka import Message
+
 from streams.admission import Admission
+from streams.batch import StageRecords
 from streams.epoch import Epoch
 from streams.group import GroupConsumer, Polled
 from streams.kill_points import KillPoint
@@ -10,14 +19,26 @@ from streams.lookups import Lookups
 from streams.settings import Settings
 from streams.tasks import Task, Tasks
 from streams.ticker import Ticker
+from streams.topology import Topology
+
+log = logging.getLogger(__name__)
 
 
 class Intake:
     """Polls, and makes epochs. On the event loop, but for :meth:`poll`."""
 
     def __init__(
-        self, settings: Settings, tasks: Tasks, admission: Admission, lookups: Lookups, ticker: Ticker, kill_point: KillPoint
+        self,
+        settings: Settings,
+        topology: Topology,
+        tasks: Tasks,
+        admission: Admission,
+        lookups: Lookups,
+        ticker: Ticker,
+        kill_point: KillPoint,
     ) -> None:
+        self._in_columns = [stage for stage in topology if stage.columns_from]
+        self._read: list[StageRecords] = []
         self._settings = settings
         self._tasks = tasks
         self._admission = admission
@@ -32,7 +53,9 @@ class Intake:
 
     def poll(self, wait_s: float) -> Polled:
         """Give what the client has, waiting for it to fill an epoch; on Kafka's thread."""
-        return self._group.poll(wait_s)
+        polled = self._group.poll(wait_s)
+        self._read = self._in_columns_of(polled.messages)
+        return polled
 
     async def epoch_of(self, polled: Polled, number: int, epochs_count: int) -> tuple[Epoch, list[Task]]:
         """Give the epoch, and the tasks of which some records are left out; ``epochs_count`` are committed.
@@ -43,4 +66,24 @@ class Intake:
         epoch, cut = (await self._lookups.keep_back(epoch)).up_to_probes()
         if epoch.records_count:
             self._kill_point.reach("after_poll", epochs_count, epoch.records_count)
-        return await self._ticker.complete(epoch, polled.messages), cut
+        epoch = await self._ticker.complete(epoch, polled.messages)
+        for read in self._read:
+            if read.stage.name in epoch.stages:
+                epoch.stages[read.stage.name].take_over(read)
+        self._read = []
+        return epoch, cut
+
+    def _in_columns_of(self, messages: Sequence[Message]) -> list[StageRecords]:
+        """Read the columns of polled records; who they belong to, and whether all of them are taken, is seen later."""
+        found = []
+        for stage in self._in_columns:
+            records = StageRecords(stage, self._settings.prefix, [], {}, self._admission)
+            records.messages += [message for message in messages if message.topic() in records.topics]
+            if records.takes_columns:
+                try:
+                    records.read()
+                except Exception:
+                    log.exception("no columns could be read for %s; its epoch tries again", stage.name)
+                else:
+                    found.append(records)
+        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from schemas.topics import TOPICS
 from streams import marker
-from streams.effects import Output
+from streams.effects import Output, Outputs, each_of
 from streams.errors import MissingRightsError, WorkerError, WorkerFencedError
 from streams.logs import client_log
 from streams.settings import Settings
@@ -37,10 +37,15 @@ FULL_WAIT_S = 0.005
 class Transaction:
     """Everything one epoch commits. ``markers`` are last in their changelog partitions; their offsets come back."""
 
-    records: Sequence[Output]
+    records: Sequence[Output | Outputs]
     markers: Mapping[marker.TopicPartition, Output]
     offsets: Mapping[marker.TopicPartition, int]
     group_metadata: Any
+
+    @property
+    def each(self) -> Iterator[Output]:
+        """The records, one by one."""
+        return each_of(self.records)
 
 
 @dataclass(frozen=True)
@@ -87,18 +92,14 @@ def enqueue(producer: Producer, output: Output, **options: Any) -> None:
             return
 
 
-def enqueue_all(producer: Producer, outputs: Iterable[Output]) -> None:
-    """Hand over many records; those with neither headers nor a time, which are nearly all, by the shortest way."""
-    produce = producer.produce
-    for output in outputs:
-        topic, key, value, partition, headers, timestamp_ms = output
-        if headers is not None or timestamp_ms:
-            enqueue(producer, output)
-            continue
+def enqueue_many(producer: Producer, outputs: Outputs) -> None:
+    """Hand over many records by the shortest way: of an epoch's records these are nearly all."""
+    produce, topic, partition = producer.produce, outputs.topic, outputs.partition
+    for key, value in zip(outputs.keys, outputs.values, strict=True):
         try:
             produce(topic, value, key, partition)
         except BufferError:
-            enqueue(producer, output)
+            enqueue(producer, Output(topic, key, value, partition))
 
 
 class TransactionalProducer:
@@ -216,7 +217,11 @@ class TransactionalProducer:
                 placed[message.topic() or "", message.partition() or 0] = message.offset() or 0
 
         try:
-            enqueue_all(self._producer, transaction.records)
+            for record in transaction.records:
+                if isinstance(record, Outputs):
+                    enqueue_many(self._producer, record)
+                else:
+                    enqueue(self._producer, record)
             for output in transaction.markers.values():
                 enqueue(self._producer, output, on_delivery=on_marker)
         except KafkaException as error:

@@ -21,7 +21,7 @@ from schemas.codec import encode
 from schemas.events import Event, OrderCancelled, OrderPlaced
 from schemas.topics import ORDER_STATUS
 from streams.batch import EngineBatch, StageRecords
-from streams.effects import Effects
+from streams.effects import Effects, each_of
 from streams.store import Store, StoreResources
 from streams.tables import EngineTable
 from streams.tasks import Tasks
@@ -81,7 +81,7 @@ class EngineRuntime:
 def said_by_engine(engine: EngineRuntime) -> dict[str, Any]:
     outputs: dict[str, list[tuple[bytes | None, bytes | None]]] = {}
     reasons = []
-    for output in engine.effects.outputs:
+    for output in each_of(engine.effects.outputs):
         name = output.topic.removeprefix(PREFIX)
         if name.endswith(".dlq"):
             reasons.append((dict(output.headers or [])["__tally.errors.reason"] or b"").decode())

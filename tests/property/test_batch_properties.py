@@ -13,7 +13,7 @@ from schemas.codec import REASONS, encode
 from schemas.events import Event
 from schemas.topics import ORDERS, ORDERS_DLQ, PAYMENTS, PAYMENTS_DLQ
 from streams.batch import EngineBatch, StageRecords
-from streams.effects import Effects, Output
+from streams.effects import Effects, Output, each_of
 from streams.tasks import Tasks
 from streams.topology import TOPOLOGY
 from tests.property.damage import RECORDS, damaged
@@ -73,7 +73,7 @@ class Begun:
 
     def dead(self) -> dict[Place, Output]:
         found = {}
-        for output in self.effects.outputs:
+        for output in each_of(self.effects.outputs):
             headers = dict(output.headers or [])
             topic, partition, offset = (headers[f"__streams.errors.{name}"] or b"" for name in ("topic", "partition", "offset"))
             found[topic.decode(), int(partition), int(offset)] = output
@@ -125,6 +125,6 @@ def test_i4_after_the_rule_book_the_outcomes_of_any_bytes_add_up_and_none_is_an_
             states[slot] = decision.state
     counters = begun.counters()
     assert counters["consumed"] == counters["applied"] + counters["duplicates"] + counters["dead"] == len(came)
-    classes = Counter(dict(output.headers or [])["__tally.errors.class"] for output in begun.effects.outputs)
+    classes = Counter(dict(output.headers or [])["__tally.errors.class"] for output in each_of(begun.effects.outputs))
     assert classes.total() == len(begun.dead()) == counters["dead"]
     assert classes.keys() <= {b"undecodable", b"rule"}, "the rule book raised for a record that could be read"

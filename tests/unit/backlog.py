@@ -115,7 +115,7 @@ class Log(Cluster):
     def rows(self, task: Task) -> dict[bytes, bytes | None]:
         """Give what the changelog of a task has, key by key: deleted is None."""
         assert task.changelog is not None
-        records = [record for transaction in self.committed for record in transaction.records]
+        records = [record for transaction in self.committed for record in transaction.each]
         mine = [record for record in records if (record.topic, record.partition) == task.changelog]
         return {record.key or b"": record.value for record in mine if record.key != MARKER_KEY}
 

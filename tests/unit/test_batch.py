@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,10 @@ from agents.outcomes import DUPLICATE, Decision, Duplicate, Rejected
 from schemas.codec import REASONS, encode
 from schemas.events import OrderCancelled, OrderPlaced, PaymentCaptured, PaymentFailed, PaymentRefunded
 from schemas.topics import ORDER_STATUS, ORDERS, ORDERS_DLQ, PAYMENTS, PAYMENTS_DLQ, REVENUE_DELTAS, Topic
+from streams.arrivals import Reader, Sorted
 from streams.batch import EngineBatch, PoisonedInternalTopicError, StageRecords
 from streams.dead_letters import Headers, headers_bytes
-from streams.effects import Effects, RecordTooLargeError
+from streams.effects import Effects, RecordTooLargeError, each_of
 from streams.tasks import Task, Tasks
 from streams.topology import TOPOLOGY, Stage
 from tests.support.columns import NEEDS_EXTENSION
@@ -55,7 +57,7 @@ def test_i4_what_cannot_be_read_is_buried_alone_and_its_neighbours_go_on(reason:
     )
     decisions = [batch.attempt(row, keep, None) for row in batch.rows]
     assert decisions == [Decision("before"), Decision("after")]
-    (dead,) = effects.outputs
+    (dead,) = each_of(effects.outputs)
     assert (dead.topic, dead.key, dead.value) == (ORDERS_DLQ.named(PREFIX), b"o-1", UNREADABLE[reason])
     assert dict(dead.headers or [])["__tally.errors.reason"] == reason.encode()
     assert dict(dead.headers or [])["__tally.errors.class"] == b"undecodable"
@@ -92,7 +94,7 @@ def test_i4_every_record_is_applied_duplicate_or_dead_and_the_counters_add_up_pe
     }
     for counter in effects.counters.values():
         assert counter["consumed"] == counter["applied"] + counter["duplicates"] + counter["dead"]
-    assert [output.topic for output in effects.outputs].count(PAYMENTS_DLQ.named(PREFIX)) == 1
+    assert [output.topic for output in each_of(effects.outputs)].count(PAYMENTS_DLQ.named(PREFIX)) == 1
     assert len(effects.outputs) == 5
 
 
@@ -104,7 +106,7 @@ def test_i8_a_decide_that_raises_buries_its_record_with_the_exception_and_where_
         SETTLEMENT, [message("orders", 41, placed(), key=b"raw key", timestamp_ms=77, headers=[("trace", b"1")])]
     )
     assert batch.attempt(batch.rows[0], decide, None) is None
-    (dead,) = effects.outputs
+    (dead,) = each_of(effects.outputs)
     assert (dead.key, dead.value, dead.timestamp_ms, dead.partition) == (b"raw key", GOOD, 77, -1)
     assert (dead.headers or [])[0] == ("trace", b"1")
     headers = dict(dead.headers or [])
@@ -121,8 +123,8 @@ def test_i8_a_decide_that_raises_buries_its_record_with_the_exception_and_where_
 def test_each_input_topic_refuses_the_record_types_of_the_other() -> None:
     batch, effects, _ = begun(SETTLEMENT, [message("orders", 0, captured()), message("payments", 0, placed())])
     assert batch.rows == []
-    assert [output.topic for output in effects.outputs] == [ORDERS_DLQ.named(PREFIX), PAYMENTS_DLQ.named(PREFIX)]
-    assert {dict(output.headers or [])["__tally.errors.reason"] for output in effects.outputs} == {b"unexpected_type"}
+    assert [output.topic for output in each_of(effects.outputs)] == [ORDERS_DLQ.named(PREFIX), PAYMENTS_DLQ.named(PREFIX)]
+    assert {dict(output.headers or [])["__tally.errors.reason"] for output in each_of(effects.outputs)} == {b"unexpected_type"}
 
 
 def test_i8_a_poisoned_internal_topic_stops_the_task_instead_of_losing_money() -> None:
@@ -196,13 +198,40 @@ def test_enough_records_come_in_columns_and_what_is_not_clearly_good_is_read_alo
     assert begun(replace(SETTLEMENT, columns_from=6), messages)[0].columns is None
 
 
+@NEEDS_EXTENSION
+def test_columns_that_were_read_ahead_are_taken_over_only_for_the_very_same_records_where_the_extension_is_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage, messages = (
+        replace(SETTLEMENT, columns_from=2),
+        [message("orders", offset, placed(f"e-{offset}")) for offset in range(4)],
+    )
+    ahead = StageRecords(stage, PREFIX, messages, {})
+    ahead.read()
+    read: list[int] = []
+    columns_of = Reader.columns_of
+
+    def counted(reader: Reader, some: Sequence[Message]) -> Sorted:
+        read.append(len(some))
+        return columns_of(reader, some)
+
+    monkeypatch.setattr(Reader, "columns_of", counted)
+    for kept in (messages[:], messages[1:]):
+        records = StageRecords(stage, PREFIX, kept, {})
+        records.take_over(ahead)
+        columns = records.arrived.columns
+        assert columns is not None
+        assert len(columns.frames[OrderPlaced]) == len(kept)
+    assert read == [3]
+
+
 def test_emit_writes_under_the_prefix_and_leaves_the_partition_to_the_key_unless_told() -> None:
     batch, effects, _ = begun(SETTLEMENT, [message("orders", 0, placed())])
     delta = deltas()
     batch.emit(REVENUE_DELTAS, b"m-1", delta)
     batch.emit(REVENUE_DELTAS, b"m-1", delta, 7)
     name = REVENUE_DELTAS.named(PREFIX)
-    assert [(each.topic, each.key, each.value, each.partition) for each in effects.outputs] == [
+    assert [(output.topic, output.key, output.value, output.partition) for output in each_of(effects.outputs)] == [
         (name, b"m-1", encode(delta), -1),
         (name, b"m-1", encode(delta), 7),
     ]
@@ -237,7 +266,7 @@ def test_i5_a_record_larger_than_any_topic_takes_is_cut_and_buried_and_never_sto
         SETTLEMENT, [message("orders", 7, value, key=key, headers=headers), message("orders", 8, placed("after"))]
     )
     assert [row.event.event_id for row in batch.rows] == ["after"]
-    (dead,) = effects.outputs
+    (dead,) = each_of(effects.outputs)
     assert dead.key == key
     assert dead.value
     assert value.startswith(dead.value)

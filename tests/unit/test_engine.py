@@ -97,7 +97,7 @@ class Cluster:
         return Committed({where: len(self.committed) for where in transaction.markers})
 
     def sent(self) -> list[str]:
-        return [record.topic.removeprefix(PREFIX) for transaction in self.committed for record in transaction.records]
+        return [record.topic.removeprefix(PREFIX) for transaction in self.committed for record in transaction.each]
 
 
 class NoRestorer:
@@ -169,7 +169,7 @@ class World:
 
     def rows(self) -> list[MerchantRevenue]:
         """Every row of the minute totals that was committed."""
-        records = [record for transaction in self.cluster.committed for record in transaction.records]
+        records = [record for transaction in self.cluster.committed for record in transaction.each]
         rows = [decode(record.value) for record in records if record.topic == REVENUE_BY_MERCHANT_1M.named(PREFIX)]
         return cast("list[MerchantRevenue]", rows)
 
@@ -371,7 +371,7 @@ def test_what_a_page_sent_goes_with_the_next_transaction_and_a_poisoned_one_fail
         poison = sends.put(Output("t.reply", b"k", b"poison"), by_agent=False)
 
         def refuses_poison(transaction: Transaction) -> Outcome | None:
-            refused = any(record.value == b"poison" for record in transaction.records)
+            refused = any(record.value == b"poison" for record in transaction.each)
             return Aborted("MSG_SIZE_TOO_LARGE: no", "MSG_SIZE_TOO_LARGE: no") if refused else None
 
         world.cluster.judge = refuses_poison

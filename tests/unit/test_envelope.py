@@ -9,7 +9,7 @@ from schemas.partitioning import partition_of
 from schemas.topics import ORDERS, REVENUE_DELTAS
 from streams.admission import Admission
 from streams.batch import EngineBatch, StageRecords
-from streams.effects import Effects
+from streams.effects import Effects, each_of
 from streams.tasks import Tasks
 from streams.topology import TOPOLOGY
 from tests.unit.messages import PREFIX, SETTLEMENT, message, running_task
@@ -64,7 +64,7 @@ def test_i4_a_refused_record_is_buried_by_its_envelope_and_its_neighbours_go_on(
     records = StageRecords(SETTLEMENT, PREFIX, messages, owners, Admission(600_000))
     batch = EngineBatch(records, effects, lambda: 0)
     assert [(row.partition, row.event.event_id) for row in batch.rows] == [(RIGHT, "good")]
-    letters = [dict(output.headers or []) for output in effects.outputs]
+    letters = [dict(output.headers or []) for output in each_of(effects.outputs)]
     assert [letter["__tally.errors.reason"] for letter in letters] == [b"key_missing", b"misrouted"]
     assert {letter["__tally.errors.class"] for letter in letters} == {b"envelope"}
     assert effects.counters[owners[wrong]] == {"consumed": 1, "dead": 1, "dead|misrouted": 1}

@@ -302,7 +302,7 @@ def test_what_timers_and_pages_send_goes_along_and_is_answered_once(tmp_path: Pa
         await backlog.read_all()
         assert overlap.seen[:1] == [2]
         assert all(each.done() and each.exception() is None for each in sent)
-        records = [record for transaction in backlog.cluster.committed for record in transaction.records]
+        records = [record for transaction in backlog.cluster.committed for record in transaction.each]
         values = [record.value or b"" for record in records if record.topic == "t.reply"]
         assert sorted(values) == sorted(f"{number}".encode() for number in range(len(sent)))
         assert_right(backlog, right)
