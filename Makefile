@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(COLUMNS): $(STAMP) $(CRATE)/Cargo.toml $(CRATE)/build.rs $(wildcard $(CRATE)/src/*.rs)
 	@if ! command -v cargo >/dev/null; then \
-	  echo "set-up: no cargo on this machine, so fastavro makes the columns (schemas/columns.py)" >&2; touch $@; \
+	  echo "set-up: no cargo on this machine, so workers decide records one by one: the same results, for more processor time" >&2; touch $@; \
 	elif cargo build --quiet --release --manifest-path $(CRATE)/Cargo.toml; then \
 	  for built in $(CRATE)/target/release/libtally_columns.{so,dylib}; do \
 	    if [ -e "$$built" ]; then \
@@ -44,7 +44,7 @@ $(COLUMNS): $(STAMP) $(CRATE)/Cargo.toml $(CRATE)/build.rs $(wildcard $(CRATE)/s
 	    fi; \
 	  done; touch $@; \
 	else \
-	  echo "set-up: cargo could not build $(CRATE) (see above), so fastavro makes the columns; make setup tries again" >&2; \
+	  echo "set-up: cargo could not build $(CRATE) (see above), so workers decide records one by one; make setup tries again" >&2; \
 	fi
 
 demo: setup ## run the main job on real Kafka, kill a worker, judge every row (ARGS="--orders N --seed S --workers W --no-kill")
