@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -10,14 +11,16 @@ import polars as pl
 import pytest
 from msgspec.structs import fields, replace
 
-from agents.ports import DAY_MS, Found, Limits, Tick
+from agents.flows import CUSTOMERS
+from agents.ports import DAY_MS, Columns, Found, Limits, Tick
 from agents.settlement.agent import declare
+from agents.settlement.clocks import Clocks
 from agents.settlement.column_batch import KINDS
 from agents.settlement.column_rules import BESIDES, OF_EVENTS, OF_ORDERS
 from agents.settlement.columns import Booked
 from agents.settlement.decide import FIRST_TIME_MS, LAST_TIME_MS, MAX_AMOUNT_MINOR, RULE_BOOK
 from agents.settlement.state import ORDER_STATE
-from agents.testing import Item, MemoryRuntime
+from agents.testing import Item, MemoryBatch, MemoryRuntime
 from schemas.events import Event, OrderCancelled, OrderLine, OrderPlaced, PaymentFailed
 from schemas.packed import PackedColumns
 from schemas.topics import PAYMENTS, UNPAID_ORDERS
@@ -146,6 +149,7 @@ PAID: list[Event] = [placed(), captured()]
 EXAMPLES = [
     Example("order_full", [*FULL, failed("f-998")], [failed()]),
     Example("order_full", FULL, [failed(), failed("too many")]),
+    Example("order_full", [], [*FULL, failed(), failed("too many")]),
     Example("", FULL, [failed(), failed("f-1")]),
     Example("order_already_placed", [placed()], [placed("again", customer_id="c-2")]),
     Example("order_already_placed", [], [placed(), placed("again", customer_id="c-2")]),
@@ -169,6 +173,7 @@ EXAMPLES = [
     Example("already_cancelled", [placed(), cancelled()], [cancelled("again")]),
     Example("already_cancelled", [placed()], [cancelled(), cancelled("again")]),
     Example("", [], [placed(), cancelled(), captured(), refunded(amount_minor=1), failed()]),
+    Example("", [], [placed(), cancelled(), captured(), refunded()]),
 ]  # fmt: skip
 
 
@@ -183,6 +188,7 @@ def test_what_waits_is_told_and_what_came_in_order_is_not_where_the_extension_is
     assert told([], [captured()]) == ["captured"]
     assert told([], [captured(), placed()]) == ["captured", "placed"]
     assert told([[captured()]], [placed()]) == ["placed"]
+    assert told([[captured()]], [captured()]) == [], "a repeat"
     assert told([[placed()]], [refunded(amount_minor=1), captured()]) == ["refunded", "captured"]
     assert told([[placed(), refunded()]], [failed()]) == ["failed"]
     assert told([[placed()]], [captured(), refunded(amount_minor=1)]) == []
@@ -197,6 +203,7 @@ def test_an_event_at_the_horizon_is_booked_and_one_before_it_is_told_where_the_e
     assert told(early, [now, placed(at_ms=T0_MS)], lasting) == []
     assert told(early, [now, placed(at_ms=T0_MS - 1)], lasting) == ["placed"]
     assert told(early, [placed(at_ms=T0_MS - 1), now], lasting) == [], "it came before"
+    assert told([*early, [now]], [placed(at_ms=T0_MS - 1)], lasting) == ["placed"]
 
 
 def test_an_event_is_told_from_the_very_minute_on_that_it_is_late_for_where_the_extension_is_built() -> None:
@@ -204,6 +211,12 @@ def test_an_event_is_told_from_the_very_minute_on_that_it_is_late_for_where_the_
         before = [[placed(), other("a")]]
         assert told(before, [paid("a", reached_ms), captured(at_ms=T0_MS + MINUTE_MS - 1)]) == expected
         assert told(before, [captured(at_ms=T0_MS + MINUTE_MS - 1), paid("a", reached_ms)]) == []
+        assert told([[other("a")]], [paid("a", reached_ms), placed(at_ms=reached_ms), captured(at_ms=T0_MS)]) == []
+
+
+def test_only_a_time_within_bounds_moves_the_clocks_where_the_extension_is_built() -> None:
+    assert told([], [other("last", LAST_TIME_MS), other("beside")]) == ["beside"]
+    assert told([], [other("wrong", LAST_TIME_MS + 1), other("beside")]) == ["wrong"]
 
 
 def far(at_ms: int) -> list[Event]:
@@ -218,9 +231,10 @@ def test_an_order_is_told_from_the_very_time_on_that_it_is_due_where_the_extensi
         assert told([[placed()]], [*far_away, captured(at_ms=late_ms)]) == expected
         assert told([[placed()]], [captured(at_ms=T0_MS), *far_away]) == []
         assert told([], [placed(), *far_away, captured(at_ms=late_ms)]) == ["placed"] * len(expected) + expected
-    paid_in_time = [placed(), captured(at_ms=T0_MS + 30 * MINUTE_MS)]
-    assert told([paid_in_time], [*far(UNPAID_MS), failed(at_ms=late_ms)]) == []
-    assert told([[placed(), cancelled(at_ms=T0_MS + 30 * MINUTE_MS)]], [*far(UNPAID_MS), failed(at_ms=late_ms)]) == []
+    more = captured("more", payment_id="p-2", at_ms=late_ms)
+    for in_time in (captured(at_ms=T0_MS + 30 * MINUTE_MS), cancelled(at_ms=T0_MS + 30 * MINUTE_MS)):
+        for before in ([placed(), in_time], [placed(), in_time, more]):
+            assert told([before], [*far(UNPAID_MS), failed(at_ms=late_ms)]) == []
     too_late = [placed(), captured(at_ms=T0_MS + 30 * MINUTE_MS + 1)]
     assert told([too_late], [*far(UNPAID_MS), failed(at_ms=late_ms)]) == ["failed"]
     assert told([[placed()], far(UNPAID_MS)], [captured(at_ms=late_ms)]) == [], "that it is unpaid was said before"
@@ -275,6 +289,7 @@ def test_times_and_ids_may_come_in_any_order_where_the_extension_is_built() -> N
     ]
     batch = [
         captured("z", payment_id="p-9", at_ms=T0_MS + 1), captured("a", payment_id="p-1", at_ms=T0_MS + 9),
+        captured("at once", payment_id="p-0", at_ms=T0_MS + 9),
         refunded("y", refund_id="z", payment_id="p-2", amount_minor=1, at_ms=T0_MS + 3),
         refunded("x", refund_id="a", payment_id="p-2", amount_minor=1, at_ms=T0_MS - 2),
         failed("c", at_ms=T0_MS - MINUTE_MS), cancelled("d", at_ms=T0_MS - 5),
@@ -290,6 +305,22 @@ def test_repeats_are_dropped_in_columns_and_those_with_other_content_counted_whe
     assert told(before, batch) == []
     assert list(did.outcomes()) == [(0, 3, 4, 2)]
     assert did.orders["failures_count"].to_list() == [2, 0]
+    twice = [captured(amount_minor=7), captured(amount_minor=7)]
+    assert told(before, twice) == []
+    assert list(booked([of_task(each) for each in before], of_task(twice)).outcomes()) == [(0, 0, 2, 2)], "than the first of all"
+
+
+def test_the_agent_asks_the_columns_first_where_the_extension_is_built() -> None:
+    world = MemoryRuntime(reads=KINDS).run(declare, [of_task([placed(), placed()])])
+    assert (world.totals["duplicates"], world.dropped) == (1, []), "columns count repeats, the rule book names them"
+
+
+def test_flows_that_nobody_sums_are_not_said_and_the_books_have_the_money_where_the_extension_is_built() -> None:
+    worlds = [
+        said(MemoryRuntime(reads=reads).run(partial(declare, flows=(CUSTOMERS,)), [of_task([*PAID, refunded()])]))
+        for reads in ((), KINDS)
+    ]
+    assert worlds[0] == worlds[1]
 
 
 def test_a_repeat_across_types_of_events_is_a_repeat_where_the_extension_is_built() -> None:
@@ -320,6 +351,10 @@ def test_the_clocks_of_tasks_and_inputs_are_apart_where_the_extension_is_built()
     by_rows, in_columns = both([items])
     assert in_columns == by_rows
     assert booked([], items).told.is_empty()
+    items = [(1, other("far", T0_MS + 2 * WEEK_MS)), (0, other("a")), (0, cancelled("waits"))]
+    by_rows, in_columns = both([items])
+    assert in_columns == by_rows
+    assert booked([], items).told.rows() == [(2, 0)]
     batch = [other("a", T0_MS + WEEK_MS), paid("a", T0_MS), captured("waits", at_ms=T0_MS - 1)]
     assert told([], batch, Limits(grace_ms=30 * DAY_MS)) == ["waits"]
 
@@ -329,6 +364,16 @@ def test_one_order_id_in_two_tasks_is_two_orders_where_the_extension_is_built() 
     by_rows, in_columns = both([items])
     assert in_columns == by_rows
     assert booked([], items).told.rows() == [(1, 1), (3, 1)]
+
+
+def test_ids_of_events_payments_and_refunds_are_those_of_their_order_where_the_extension_is_built() -> None:
+    events = [placed(), captured(), refunded(amount_minor=90)]
+    others: list[Event] = [
+        replace(each, order_id="o-2") for each in (placed(), captured(amount_minor=50), refunded(amount_minor=1))
+    ]
+    assert told([], [*events, *others]) == []
+    assert told([events], [*others, failed()]) == []
+    assert told([events, others[:1]], others[2:]) == ["refunded"], "its own capture has not come"
 
 
 def test_a_tick_of_the_same_batch_makes_orders_due_and_an_idle_input_holds_nothing_back_where_the_extension_is_built() -> None:
@@ -344,6 +389,26 @@ def test_a_tick_of_the_same_batch_makes_orders_due_and_an_idle_input_holds_nothi
     by_rows, in_columns = both([of_task([placed()]), [*of_task(last), all_idle]])
     assert in_columns == by_rows
     assert told_of(booked([of_task([placed()])], [*of_task(last), all_idle]), last) == ["cancelled"]
+
+
+def test_a_payment_is_late_by_the_watermark_when_its_input_wakes_up_where_the_extension_is_built() -> None:
+    idle = Tick(0, T0_MS, frozenset({PAYMENTS.name}))
+    before: list[list[Item]] = [of_task([placed(), paid("a")]), [idle], of_task([other("now", T0_MS + 20 * MINUTE_MS)])]
+    batch = [captured()]
+    by_rows, in_columns = both([*before, of_task(batch)])
+    assert in_columns == by_rows
+    assert told_of(booked(before, of_task(batch)), batch) == ["captured"]
+
+
+def test_a_record_without_columns_wakes_its_input_up_where_the_extension_is_built() -> None:
+    runtime = MemoryRuntime(reads=KINDS)
+    runtime.run(declare, [of_task([paid("a")]), [Tick(0, T0_MS, frozenset({PAYMENTS.name}))]])
+    records = MemoryBatch(of_task([other("b"), paid("b")]), runtime.world, reads=KINDS)
+    assert records.columns is not None
+    frames = {kind: frame.filter(frame["at"] == 0) for kind, frame in records.columns.frames.items()}
+    records.columns = Columns(frames, {1: records.rows[1]})
+    [(_, newest_ms, _)] = Clocks(records, DEFAULT).standing()
+    assert newest_ms[PAYMENTS.name] == T0_MS
 
 
 def test_an_order_whose_state_or_event_has_no_columns_is_told_where_the_extension_is_built() -> None:
