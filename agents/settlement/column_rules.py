@@ -193,7 +193,7 @@ def broken(batch: Gathered) -> Iterator[pl.Series]:
 
 
 def _orders(batch: Gathered, is_broken: pl.Expr) -> pl.Series:
-    return _numbers(batch.orders.filter(is_broken & (col("fresh_count") > 0)))
+    return _numbers(batch.orders.filter(is_broken))
 
 
 def _numbers(*found: pl.DataFrame) -> pl.Series:
