@@ -23,7 +23,7 @@ from agents.settlement.state import ORDER_STATE
 from agents.testing import Item, MemoryBatch, MemoryRuntime
 from schemas.events import Event, OrderCancelled, OrderLine, OrderPlaced, PaymentFailed
 from schemas.packed import PackedColumns
-from schemas.topics import PAYMENTS, UNPAID_ORDERS
+from schemas.topics import ORDERS, PAYMENTS, UNPAID_ORDERS
 from tests.support.both_ways import DEFAULT, booked, both, said
 from tests.support.columns import NEEDS_EXTENSION
 from tests.unit.orders import MINUTE_MS, T0_MS, cancelled, captured, failed, placed, refunded
@@ -174,6 +174,7 @@ EXAMPLES = [
     Example("already_cancelled", [placed()], [cancelled(), cancelled("again")]),
     Example("", [], [placed(), cancelled(), captured(), refunded(amount_minor=1), failed()]),
     Example("", [], [placed(), cancelled(), captured(), refunded()]),
+    Example("", [], [placed(), captured(), refunded(amount_minor=99)]),
 ]  # fmt: skip
 
 
@@ -296,6 +297,8 @@ def test_times_and_ids_may_come_in_any_order_where_the_extension_is_built() -> N
     ]  # fmt: skip
     assert told(before, batch) == []
     assert told([*before, batch], [failed("e", at_ms=T0_MS - 9), refunded("w", payment_id="p-2", amount_minor=1)]) == []
+    lasting = Limits(grace_ms=DAY_MS)
+    assert told([[*PAID, failed("new", at_ms=T0_MS + 2 * HOUR_MS)]], [failed("old")], lasting) == [], "closed by the newest"
 
 
 def test_repeats_are_dropped_in_columns_and_those_with_other_content_counted_where_the_extension_is_built() -> None:
@@ -343,6 +346,9 @@ def test_who_is_told_sees_the_clocks_as_they_were_at_its_turn_where_the_extensio
     world = MemoryRuntime(lasting, reads=KINDS).run(declare, [of_task(batch)])
     assert [(letter.event.event_id, letter.reason) for letter in world.dead_letters] == [("later", "beyond_horizon")]
     assert world.counters[0]["newest_ms|orders"] == T0_MS + 1
+    at_horizon: Event = replace(early, event_id="at horizon", occurred_at_ms=T0_MS - WEEK_MS + 1)
+    batch = [other("a"), cancelled(at_ms=T0_MS + 1), early, at_horizon, other("b", T0_MS + WEEK_MS)]
+    assert told([[placed()]], batch, lasting) == ["early", "at horizon"]
 
 
 def test_the_clocks_of_tasks_and_inputs_are_apart_where_the_extension_is_built() -> None:
@@ -400,15 +406,15 @@ def test_a_payment_is_late_by_the_watermark_when_its_input_wakes_up_where_the_ex
     assert told_of(booked(before, of_task(batch)), batch) == ["captured"]
 
 
-def test_a_record_without_columns_wakes_its_input_up_where_the_extension_is_built() -> None:
+def test_records_with_and_without_columns_wake_their_inputs_up_where_the_extension_is_built() -> None:
     runtime = MemoryRuntime(reads=KINDS)
-    runtime.run(declare, [of_task([paid("a")]), [Tick(0, T0_MS, frozenset({PAYMENTS.name}))]])
+    runtime.run(declare, [of_task([other("a"), paid("a")]), [Tick(0, T0_MS, frozenset({ORDERS.name, PAYMENTS.name}))]])
     records = MemoryBatch(of_task([other("b"), paid("b")]), runtime.world, reads=KINDS)
     assert records.columns is not None
     frames = {kind: frame.filter(frame["at"] == 0) for kind, frame in records.columns.frames.items()}
     records.columns = Columns(frames, {1: records.rows[1]})
     [(_, newest_ms, _)] = Clocks(records, DEFAULT).standing()
-    assert newest_ms[PAYMENTS.name] == T0_MS
+    assert newest_ms == {ORDERS.name: T0_MS, PAYMENTS.name: T0_MS}
 
 
 def test_an_order_whose_state_or_event_has_no_columns_is_told_where_the_extension_is_built() -> None:
