@@ -176,6 +176,9 @@ class Table(Protocol[S]):
     def put_many(self, rows: Mapping[Slot, S | None]) -> None:
         """Write rows in this epoch; None deletes."""
 
+    def put_same(self, keys: Keys, row: S | None) -> None:
+        """Write one and the same row for each key in this epoch; None deletes."""
+
     def get_columns(self, keys: Keys) -> Found:
         """Give the rows as of the last commit and what this epoch wrote, in columns."""
 

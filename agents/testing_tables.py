@@ -33,6 +33,10 @@ class MemoryTable(Generic[S]):
         """Write rows in this epoch; None deletes."""
         self._pending.update(rows)
 
+    def put_same(self, keys: Keys, row: S | None) -> None:
+        """Write one and the same row for each key in this epoch; None deletes."""
+        self._pending.update(dict.fromkeys(_slots(keys), row))
+
     def get_columns(self, keys: Keys) -> Found:
         """Give the rows as of the last commit and what this epoch wrote, in columns."""
         rows = {place: row for place, row in enumerate(self.get_many(_slots(keys)).values()) if row is not None}

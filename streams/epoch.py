@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from types import MappingProxyType
 from typing import Any
 
@@ -55,18 +55,17 @@ class Epoch:
         by_stage: dict[str, tuple[Stage, list[Message], dict[int, Task]]] = {}
         plain: list[tuple[Task, Message]] = []
         begins = {where: (task, at) for task in tasks.running() for where, at in task.foreseen.next_offsets.items()}
-        for message in messages:
-            task, at = begins.get((message.topic(), message.partition()), (None, 0))  # type: ignore[arg-type]
-            if task is None or message.offset() < at:  # type: ignore[operator]
+        for where, run in groupby(messages, key=lambda message: (message.topic(), message.partition())):
+            task, at = begins.get(where, (None, 0))
+            if task is None:
                 continue
+            taken = [message for message in run if message.offset() >= at]  # type: ignore[operator]
             if task.stage is None:
-                plain.append((task, message))
-                continue
-            group = by_stage.get(task.stage.name)
-            if group is None:
-                group = by_stage[task.stage.name] = (task.stage, [], {})
-            group[1].append(message)
-            group[2][task.partition] = task
+                plain += ((task, message) for message in taken)
+            elif taken:
+                _, kept, own = by_stage.setdefault(task.stage.name, (task.stage, [], {}))
+                kept += taken
+                own[task.partition] = task
         stages = {name: StageRecords(stage, prefix, kept, own, admission) for name, (stage, kept, own) in by_stage.items()}
         return cls(number, stages, plain)
 

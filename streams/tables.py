@@ -79,6 +79,17 @@ class EngineTable(Generic[S]):
         for (partition, key), row in rows.items():
             pending.setdefault(partition, {})[key] = None if row is None else version + encode(row)
 
+    def put_same(self, keys: Keys, row: S | None) -> None:
+        """Write one and the same row for each key in this epoch; None deletes.
+
+        Raises:
+            RuntimeError: as :meth:`put_many`.
+        """
+        self._must_be_in_epoch()
+        value = None if row is None else self._version + self._encode(row)
+        for partition, written in keys.items():
+            self._pending.setdefault(partition, {}).update(dict.fromkeys(written, value))
+
     def put_columns(self, keys: Keys, frame: pl.DataFrame) -> None:
         """Write a row for each key in this epoch, from a frame that has the fields of the table's rows.
 

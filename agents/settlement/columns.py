@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import polars as pl
 from polars import col
 
-from agents.flows import Flow
-from agents.ports import Found, Keys, Limits, Slot
+from agents.flows import MONEY, Flow
+from agents.ports import Found, Keys, Limits
 from agents.settlement.clocks import Clocks
 from agents.settlement.column_batch import IS_PAYMENT, KINDS, Gathering, keys_of
 from agents.settlement.column_booking import booked_orders, moved
 from agents.settlement.column_rules import broken
+from agents.settlement.timers import Due
 from schemas.events import OrderPlaced, PaymentCaptured
 
 
@@ -53,17 +55,22 @@ class Booked:
         """What ``order-status`` says of :attr:`orders`."""
         return self.orders.with_columns(captures="said_captures", revision="booked_count")
 
-    @property
-    def due_ms(self) -> Iterator[tuple[Slot, int | None, int | None]]:
-        """When time had, and when it has something to do with each of :attr:`orders` of which this is another time."""
-        changed = self.orders.filter(col("was_due_ms").ne_missing(col("due_ms")))
-        rows = changed.select("partition", col("order_id").cast(pl.Binary), "was_due_ms", "due_ms").iter_rows()
-        return (((partition, key), was_ms, is_ms) for partition, key, was_ms, is_ms in rows)
+    def due(self, name: str) -> Due:
+        """Give when those of :attr:`orders` that moved in time were due (``was_due_ms``), or are due now (``due_ms``)."""
+        due = self.orders.filter(col("was_due_ms").ne_missing(col("due_ms")) & col(name).is_not_null())
+        keys, times_ms = keys_of(due), iter(due[name])
+        return {partition: (list(islice(times_ms, len(some))), some) for partition, some in keys.items()}
 
-    def sums(self, flow: Flow) -> Iterator[tuple[int, tuple[str, ...], int, tuple[int, ...]]]:
-        """Give ``(task, dimensions, minute, amounts)`` of what was added to a flow."""
-        at = 1 + len(flow.dimensions)
-        return ((row[0], row[1:at], row[at], row[at + 1 :]) for row in self.moved[flow].iter_rows())
+    def sums(self, flow: Flow) -> Iterator[tuple[tuple[str, ...], int, tuple[int, ...]]]:
+        """Give ``(dimensions, minute, amounts)`` of what was added to a flow, by all tasks together."""
+        places = self.moved[flow].group_by(*flow.dimensions, "minute_ms", maintain_order=True)
+        at = len(flow.dimensions)
+        return ((row[:at], row[at], row[at + 1 :]) for row in places.agg(col(flow.measures).sum()).iter_rows())
+
+    def money(self) -> Iterator[tuple[int, str, tuple[int, ...]]]:
+        """Give ``(task, currency, amounts)`` of all money that moved."""
+        of_task = self.moved[MONEY].group_by("partition", "currency").agg(col(MONEY.measures).sum())
+        return ((row[0], row[1], row[2:]) for row in of_task.iter_rows())
 
     def outcomes(self) -> Iterable[tuple[int, int, int, int]]:
         """Give ``(task, applied, duplicates, and how many of these with other content)``."""

@@ -47,12 +47,12 @@ class Settling:
         found = self._orders.get_columns(gathering.keys)
         booked = book(gathering, found, self._clocks, self._limits, {MONEY, *self._flows})
         self._orders.put_columns(booked.keys, booked.orders)
-        self._timers.move(booked.due_ms)
+        self._timers.move(booked.due("was_due_ms"), booked.due("due_ms"))
         self._batch.emit_columns(ORDER_STATUS, OrderStatus, [*chain(*booked.keys.values())], booked.rows)
-        for partition, dimensions, _, amounts in booked.sums(MONEY):
-            self._books.add_booked(partition, dimensions[1], amounts)
+        for partition, currency, amounts in booked.money():
+            self._books.add_booked(partition, currency, amounts)
         for flow in self._flows:
-            for _, dimensions, minute_ms, amounts in booked.sums(flow):
+            for dimensions, minute_ms, amounts in booked.sums(flow):
                 self._said.add_sum(flow, dimensions, minute_ms, amounts)
         for partition, applied, duplicates, other_content in booked.outcomes():
             self._batch.tally(partition, applied=applied, duplicates=duplicates, other_content=other_content)

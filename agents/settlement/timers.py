@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from struct import pack
 
 from agents.outcomes import Decision
 from agents.ports import Batch, Limits, Slot, Table
@@ -13,6 +14,8 @@ FIRED_MAX = 1_000
 """Timers of one task that one epoch fires, so that a jump in time is no giant epoch; the next ones fire the others."""
 TIMER = Timer()
 _TIME_BYTES = 8
+Due = Mapping[int, tuple[Sequence[int], Sequence[bytes]]]
+"""By task, when orders are due and which ones these are: two sequences of one length."""
 
 
 class Timers:
@@ -25,18 +28,19 @@ class Timers:
 
     def follow(self, before: Mapping[Slot, OrderState | None], after: Mapping[Slot, OrderState | None]) -> None:
         """Note how orders were, and how they are."""
-        self.move((slot, self._due_ms(before[slot]), self._due_ms(order)) for slot, order in after.items())
-
-    def move(self, orders: Iterable[tuple[Slot, int | None, int | None]]) -> None:
-        """Note of orders when they were due, and when they are; None: never."""
-        changed: dict[Slot, Timer | None] = {}
-        for (partition, order_key), was_ms, is_ms in orders:
+        was: dict[int, tuple[list[int], list[bytes]]] = {}
+        now: dict[int, tuple[list[int], list[bytes]]] = {}
+        for slot, order in after.items():
+            was_ms, is_ms = self._due_ms(before[slot]), self._due_ms(order)
             if was_ms != is_ms:
-                if was_ms is not None:
-                    changed[partition, _key(was_ms) + order_key] = None
-                if is_ms is not None:
-                    changed[partition, _key(is_ms) + order_key] = TIMER
-        self._table.put_many(changed)
+                _note(was, slot, was_ms)
+                _note(now, slot, is_ms)
+        self.move(was, now)
+
+    def move(self, was: Due, now: Due) -> None:
+        """Note of orders when they were due, and when they are now."""
+        self._table.put_same({partition: _keys(*due) for partition, due in was.items()}, None)
+        self._table.put_same({partition: _keys(*due) for partition, due in now.items()}, TIMER)
 
     def _due_ms(self, order: OrderState | None) -> int | None:
         return None if order is None else due_ms(order, self._limits)
@@ -46,7 +50,7 @@ class Timers:
     ) -> Iterator[tuple[int, OrderState, Decision[OrderState | None]]]:
         """Give ``(partition, order before, what is left and what is said)`` for each order that is due, the longest due first."""
         for partition, watermark_ms in watermarks_ms:
-            due = self._table.keys_below(partition, _key(watermark_ms + 1), FIRED_MAX)
+            due = self._table.keys_below(partition, pack(">Q", watermark_ms + 1), FIRED_MAX)
             if len(due) == FIRED_MAX:
                 batch.again(partition)
             slots = [(partition, key[_TIME_BYTES:]) for key in due]
@@ -60,5 +64,13 @@ class Timers:
             self.follow(before, after)
 
 
-def _key(time_ms: int) -> bytes:
-    return time_ms.to_bytes(_TIME_BYTES, "big")
+def _note(due: dict[int, tuple[list[int], list[bytes]]], slot: Slot, time_ms: int | None) -> None:
+    if time_ms is not None:
+        times_ms, keys = due.setdefault(slot[0], ([], []))
+        times_ms.append(time_ms)
+        keys.append(slot[1])
+
+
+def _keys(times_ms: Sequence[int], keys: Sequence[bytes]) -> list[bytes]:
+    times = pack(f">{len(times_ms)}Q", *times_ms)  # sorts as the times do
+    return [times[at : at + _TIME_BYTES] + key for at, key in zip(range(0, len(times), _TIME_BYTES), keys, strict=True)]

@@ -138,6 +138,17 @@ def test_none_deletes_at_once_and_for_good_and_may_be_written_again(harness: Har
     assert get(harness, A) == Entry(2)
 
 
+def test_one_row_may_be_written_for_many_keys_and_many_deleted_at_once(harness: Harness) -> None:
+    other = (1, b"a")
+    harness.table.put_same({0: [b"a", b"b"], 1: [b"a"]}, Entry(1))
+    harness.commit()
+    assert harness.table.get_many([A, B, other]) == dict.fromkeys([A, B, other], Entry(1))
+    harness.table.put_same({0: [b"a"], 1: [b"a"]}, None)
+    assert harness.table.get_many([A, B, other]) == {A: None, B: Entry(1), other: None}
+    harness.commit()
+    assert harness.table.get_many([A, B, other]) == {A: None, B: Entry(1), other: None}
+
+
 def test_the_same_key_in_two_partitions_is_two_rows(harness: Harness) -> None:
     harness.table.put_many({(0, b"a"): Entry(1), (1, b"a"): Entry(2)})
     harness.commit()

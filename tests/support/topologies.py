@@ -34,6 +34,10 @@ class FailingTable:
         self._table.put_many(rows)
         self._after_write(rows)
 
+    def put_same(self, keys: Keys, row: Any) -> None:
+        self._table.put_same(keys, row)
+        self._after_write({(partition, key): row for partition, some in keys.items() for key in some})
+
     def put_columns(self, keys: Keys, frame: Any) -> None:
         self._table.put_columns(keys, frame)
         self._after_write({(partition, key): None for partition, some in keys.items() for key in some})

@@ -438,5 +438,5 @@ def test_what_has_no_columns_moves_the_clocks_and_is_of_its_own_task_where_the_e
 
 def test_a_batch_that_is_wholly_the_rule_books_books_nothing_where_the_extension_is_built() -> None:
     did = booked([], of_task([captured()]))
-    assert (len(did.orders), len(did.applied), list(did.due_ms), list(did.outcomes()), list(did.newest())) == (0, 0, [], [], [])
+    assert (len(did.orders), len(did.applied), did.due("due_ms"), list(did.outcomes()), list(did.newest())) == (0, 0, {}, [], [])
     assert all(isinstance(frame, pl.DataFrame) and frame.is_empty() for frame in did.moved.values())
