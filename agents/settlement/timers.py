@@ -29,18 +29,18 @@ class Timers:
     def follow(self, before: Mapping[Slot, OrderState | None], after: Mapping[Slot, OrderState | None]) -> None:
         """Note how orders were, and how they are."""
         was: dict[int, tuple[list[int], list[bytes]]] = {}
-        now: dict[int, tuple[list[int], list[bytes]]] = {}
+        due: dict[int, tuple[list[int], list[bytes]]] = {}
         for slot, order in after.items():
             was_ms, is_ms = self._due_ms(before[slot]), self._due_ms(order)
             if was_ms != is_ms:
                 _note(was, slot, was_ms)
-                _note(now, slot, is_ms)
-        self.move(was, now)
+                _note(due, slot, is_ms)
+        self.move(was, due)
 
-    def move(self, was: Due, now: Due) -> None:
-        """Note of orders when they were due, and when they are now."""
-        self._table.put_same({partition: _keys(*due) for partition, due in was.items()}, None)
-        self._table.put_same({partition: _keys(*due) for partition, due in now.items()}, TIMER)
+    def move(self, was: Due, due: Due) -> None:
+        """Note of orders when they were due, and when they are due from now on."""
+        self._table.put_same({partition: _keys(*some) for partition, some in was.items()}, None)
+        self._table.put_same({partition: _keys(*some) for partition, some in due.items()}, TIMER)
 
     def _due_ms(self, order: OrderState | None) -> int | None:
         return None if order is None else due_ms(order, self._limits)
