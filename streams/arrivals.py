@@ -21,7 +21,7 @@ from streams.dead_letters import Cause
 from streams.messages import id_header
 
 if TYPE_CHECKING:
-    import polars as pl
+    from streams.column_arrivals import Sorted
 
 
 class EngineRow:
@@ -33,10 +33,6 @@ class EngineRow:
         self.message = message
         self.partition = partition
         self.event = event
-
-
-Sorted = tuple[Mapping[type[Any], "pl.DataFrame"], Sequence[int]]
-"""Columns by record type of what is clearly good, and the places of all else, ascending."""
 
 
 @dataclass(frozen=True)

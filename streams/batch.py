@@ -19,7 +19,7 @@ from schemas.events import Record
 from schemas.topics import BY_NAME, Topic
 from schemas.wire import FIXED
 from streams.admission import Admission
-from streams.arrivals import Arrived, EngineRow, Reader, Sorted
+from streams.arrivals import Arrived, EngineRow, Reader
 from streams.dead_letters import Cause, dead_letter_headers
 from streams.effects import Effects
 from streams.messages import list_headers
@@ -28,6 +28,8 @@ from streams.topology import Stage
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from streams.column_arrivals import Sorted
 
 S = TypeVar("S")
 

@@ -14,13 +14,14 @@ from schemas.extension import extension
 from schemas.topics import Kind, Topic
 from streams.admission import Admission
 
-Frames = Mapping[type[Struct], pl.DataFrame]
+Sorted = tuple[Mapping[type[Struct], pl.DataFrame], list[int]]
+"""Columns by record type of what is clearly good, and the places of all else, ascending."""
 
 
 def frames_of(
     messages: Sequence[Message], headers: Mapping[int, bytes], topics: Mapping[str, Topic], admission: Admission | None
-) -> tuple[Frames, list[int]]:
-    """Give the columns of ``agents.ports.Columns`` of all good records, and the places of all others, ascending.
+) -> Sorted:
+    """Give the columns of ``agents.ports.Columns`` of all good records, and the places of all others.
 
     Args:
         messages: of the inputs of one stage.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from operator import add
 from typing import NamedTuple
 
@@ -45,15 +44,6 @@ class Outputs:
     keys: Sequence[bytes]
     values: Collection[bytes | None]
     partition: int = -1
-
-
-def each_of(outputs: Iterable[Output | Outputs]) -> Iterator[Output]:
-    """Give records one by one."""
-    for some in outputs:
-        if isinstance(some, Outputs):
-            yield from map(Output, repeat(some.topic), some.keys, some.values, repeat(some.partition))
-        else:
-            yield some
 
 
 class RecordTooLargeError(Exception):

@@ -37,7 +37,9 @@ class Intake:
         ticker: Ticker,
         kill_point: KillPoint,
     ) -> None:
-        self._in_columns = [stage for stage in topology if stage.columns_from]
+        self._in_columns = [
+            (stage, {topic.named(settings.prefix) for topic in stage.reads}) for stage in topology if stage.columns_from
+        ]
         self._read: list[StageRecords] = []
         self._settings = settings
         self._tasks = tasks
@@ -76,9 +78,9 @@ class Intake:
     def _in_columns_of(self, messages: Sequence[Message]) -> list[StageRecords]:
         """Read the columns of polled records; who they belong to, and whether all of them are taken, is seen later."""
         found = []
-        for stage in self._in_columns:
-            records = StageRecords(stage, self._settings.prefix, [], {}, self._admission)
-            records.messages += [message for message in messages if message.topic() in records.topics]
+        for stage, topics in self._in_columns:
+            its_own = [message for message in messages if message.topic() in topics]
+            records = StageRecords(stage, self._settings.prefix, its_own, {}, self._admission)
             if records.takes_columns:
                 try:
                     records.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from schemas.topics import TOPICS
 from streams import marker
-from streams.effects import Output, Outputs, each_of
+from streams.effects import Output, Outputs
 from streams.errors import MissingRightsError, WorkerError, WorkerFencedError
 from streams.logs import client_log
 from streams.settings import Settings
@@ -41,11 +41,6 @@ class Transaction:
     markers: Mapping[marker.TopicPartition, Output]
     offsets: Mapping[marker.TopicPartition, int]
     group_metadata: Any
-
-    @property
-    def each(self) -> Iterator[Output]:
-        """The records, one by one."""
-        return each_of(self.records)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ TIMER = Timer()
 _TIME_BYTES = 8
 Due = Mapping[int, tuple[Sequence[int], Sequence[bytes]]]
 """By task, when orders are due and which ones these are: two sequences of one length."""
+_Noted = dict[int, tuple[list[int], list[bytes]]]
 
 
 class Timers:
@@ -28,8 +29,8 @@ class Timers:
 
     def follow(self, before: Mapping[Slot, OrderState | None], after: Mapping[Slot, OrderState | None]) -> None:
         """Note how orders were, and how they are."""
-        was: dict[int, tuple[list[int], list[bytes]]] = {}
-        due: dict[int, tuple[list[int], list[bytes]]] = {}
+        was: _Noted = {}
+        due: _Noted = {}
         for slot, order in after.items():
             was_ms, is_ms = self._due_ms(before[slot]), self._due_ms(order)
             if was_ms != is_ms:
@@ -64,7 +65,7 @@ class Timers:
             self.follow(before, after)
 
 
-def _note(due: dict[int, tuple[list[int], list[bytes]]], slot: Slot, time_ms: int | None) -> None:
+def _note(due: _Noted, slot: Slot, time_ms: int | None) -> None:
     if time_ms is not None:
         times_ms, keys = due.setdefault(slot[0], ([], []))
         times_ms.append(time_ms)

@@ -21,13 +21,14 @@ from schemas.codec import encode
 from schemas.events import Event, OrderCancelled, OrderPlaced
 from schemas.topics import ORDER_STATUS
 from streams.batch import EngineBatch, StageRecords
-from streams.effects import Effects, each_of
+from streams.effects import Effects
 from streams.store import Store, StoreResources
 from streams.tables import EngineTable
 from streams.tasks import Tasks
 from streams.topology import TOPOLOGY
 from tests.property.histories import ANY_HISTORIES
 from tests.support.columns import NEEDS_EXTENSION
+from tests.support.outputs import each_of
 from tests.unit.messages import PREFIX, SETTLEMENT, message, running_task
 from tests.unit.orders import placed
 

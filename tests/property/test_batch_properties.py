@@ -13,11 +13,12 @@ from schemas.codec import REASONS, encode
 from schemas.events import Event
 from schemas.topics import ORDERS, ORDERS_DLQ, PAYMENTS, PAYMENTS_DLQ
 from streams.batch import EngineBatch, StageRecords
-from streams.effects import Effects, Output, each_of
+from streams.effects import Effects, Output
 from streams.tasks import Tasks
 from streams.topology import TOPOLOGY
 from tests.property.damage import RECORDS, damaged
 from tests.property.histories import CLASHING_EVENTS, WILD_EVENTS
+from tests.support.outputs import each_of
 from tests.unit.messages import PREFIX, SETTLEMENT, message, running_task
 
 PARTITIONS = 2

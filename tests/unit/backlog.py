@@ -20,6 +20,7 @@ from streams.room import Room
 from streams.store import StandsFor, Store, StoreIdentity
 from streams.tasks import Task
 from streams.transaction import Committed, Outcome, Transaction, Unknown
+from tests.support.outputs import each_of
 from tests.unit.messages import PREFIX
 from tests.unit.test_engine import Cluster, World
 
@@ -115,7 +116,7 @@ class Log(Cluster):
     def rows(self, task: Task) -> dict[bytes, bytes | None]:
         """Give what the changelog of a task has, key by key: deleted is None."""
         assert task.changelog is not None
-        records = [record for transaction in self.committed for record in transaction.each]
+        records = [record for transaction in self.committed for record in each_of(transaction.records)]
         mine = [record for record in records if (record.topic, record.partition) == task.changelog]
         return {record.key or b"": record.value for record in mine if record.key != MARKER_KEY}
 

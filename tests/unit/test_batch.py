@@ -13,13 +13,14 @@ from agents.outcomes import DUPLICATE, Decision, Duplicate, Rejected
 from schemas.codec import REASONS, encode
 from schemas.events import OrderCancelled, OrderPlaced, PaymentCaptured, PaymentFailed, PaymentRefunded
 from schemas.topics import ORDER_STATUS, ORDERS, ORDERS_DLQ, PAYMENTS, PAYMENTS_DLQ, REVENUE_DELTAS, Topic
-from streams.arrivals import Reader, Sorted
+from streams.arrivals import Reader
 from streams.batch import EngineBatch, PoisonedInternalTopicError, StageRecords
 from streams.dead_letters import Headers, headers_bytes
-from streams.effects import Effects, RecordTooLargeError, each_of
+from streams.effects import Effects, RecordTooLargeError
 from streams.tasks import Task, Tasks
 from streams.topology import TOPOLOGY, Stage
 from tests.support.columns import NEEDS_EXTENSION
+from tests.support.outputs import each_of
 from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
 from tests.unit.orders import captured, deltas, placed
 
@@ -211,7 +212,7 @@ def test_columns_that_were_read_ahead_are_taken_over_only_for_the_very_same_reco
     read: list[int] = []
     columns_of = Reader.columns_of
 
-    def counted(reader: Reader, some: Sequence[Message]) -> Sorted:
+    def counted(reader: Reader, some: Sequence[Message]) -> Any:
         read.append(len(some))
         return columns_of(reader, some)
 

@@ -36,6 +36,7 @@ from streams.topology import TOPOLOGY, Stage
 from streams.transaction import Aborted, Committed, Outcome, Transaction, Unknown
 from streams.waiting import Waiting
 from tests.support.full_disk import full_disk
+from tests.support.outputs import each_of
 from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
 from tests.unit.orders import deltas, placed
 
@@ -97,7 +98,7 @@ class Cluster:
         return Committed({where: len(self.committed) for where in transaction.markers})
 
     def sent(self) -> list[str]:
-        return [record.topic.removeprefix(PREFIX) for transaction in self.committed for record in transaction.each]
+        return [record.topic.removeprefix(PREFIX) for transaction in self.committed for record in each_of(transaction.records)]
 
 
 class NoRestorer:
@@ -169,7 +170,7 @@ class World:
 
     def rows(self) -> list[MerchantRevenue]:
         """Every row of the minute totals that was committed."""
-        records = [record for transaction in self.cluster.committed for record in transaction.each]
+        records = [record for transaction in self.cluster.committed for record in each_of(transaction.records)]
         rows = [decode(record.value) for record in records if record.topic == REVENUE_BY_MERCHANT_1M.named(PREFIX)]
         return cast("list[MerchantRevenue]", rows)
 
@@ -371,7 +372,7 @@ def test_what_a_page_sent_goes_with_the_next_transaction_and_a_poisoned_one_fail
         poison = sends.put(Output("t.reply", b"k", b"poison"), by_agent=False)
 
         def refuses_poison(transaction: Transaction) -> Outcome | None:
-            refused = any(record.value == b"poison" for record in transaction.each)
+            refused = any(record.value == b"poison" for record in each_of(transaction.records))
             return Aborted("MSG_SIZE_TOO_LARGE: no", "MSG_SIZE_TOO_LARGE: no") if refused else None
 
         world.cluster.judge = refuses_poison

@@ -9,9 +9,10 @@ from schemas.partitioning import partition_of
 from schemas.topics import ORDERS, REVENUE_DELTAS
 from streams.admission import Admission
 from streams.batch import EngineBatch, StageRecords
-from streams.effects import Effects, each_of
+from streams.effects import Effects
 from streams.tasks import Tasks
 from streams.topology import TOPOLOGY
+from tests.support.outputs import each_of
 from tests.unit.messages import PREFIX, SETTLEMENT, message, running_task
 from tests.unit.orders import T0_MS, deltas, placed
 

@@ -25,6 +25,7 @@ from streams.store import Store, StoreIdentity, StoreResources
 from streams.tables import EngineTable
 from streams.tasks import Task, Tasks, TaskState
 from streams.topology import TOPOLOGY
+from tests.support.outputs import each_of
 from tests.unit.messages import PREFIX, REVENUE, SETTLEMENT, message, running_task
 from tests.unit.orders import captured, deltas, placed
 
@@ -106,7 +107,7 @@ def test_i1_records_that_only_die_move_the_offsets_too_and_their_dead_letters_ar
     worker.settle_rows(epoch)
     transaction = worker.prepare(epoch).transaction(GROUP_METADATA)
     assert transaction.offsets == {(ORDERS, 0): 102, (PAYMENTS, 0): 50}
-    assert [record.topic for record in transaction.each] == [f"{PREFIX}orders.dlq"] * 2 + [TOTALS]
+    assert [record.topic for record in each_of(transaction.records)] == [f"{PREFIX}orders.dlq"] * 2 + [TOTALS]
 
 
 def test_i3_a_touched_task_writes_a_marker_though_no_key_changed(worker: Worker) -> None:
@@ -123,14 +124,14 @@ def test_i3_markers_are_kept_apart_so_that_they_stand_last_in_their_changelogs(w
     worker.settle_rows(epoch)
     transaction = worker.prepare(epoch).transaction(GROUP_METADATA)
     assert set(transaction.markers) == {(CHANGELOG, 0), (CHANGELOG, 1)}
-    assert all(record.key != MARKER_KEY for record in transaction.each)
+    assert all(record.key != MARKER_KEY for record in each_of(transaction.records))
 
 
 def test_the_changelog_gets_the_final_value_of_each_changed_key_once_under_its_tables_name(worker: Worker) -> None:
     epoch = worker.collect(message("orders", 100, placed()), message("payments", 50, captured()))
     worker.settle_rows(epoch)
     prepared = worker.prepare(epoch)
-    (change,) = [record for record in prepared.transaction(GROUP_METADATA).each if record.topic == CHANGELOG]
+    (change,) = [record for record in each_of(prepared.transaction(GROUP_METADATA).records) if record.topic == CHANGELOG]
     assert (change.key, change.partition) == (b"order_state/o-1", 0)
     final = worker.orders.get_many([(0, b"o-1")])[0, b"o-1"]
     assert change.value == bytes([ORDER_STATE.version]) + msgspec.msgpack.encode(final)
@@ -140,7 +141,7 @@ def test_the_changelog_gets_the_final_value_of_each_changed_key_once_under_its_t
 def test_a_deleted_key_is_a_tombstone(worker: Worker) -> None:
     epoch = worker.collect(message("orders", 100, placed()))
     worker.orders.put_many({(0, b"gone"): None})
-    (change,) = worker.prepare(epoch).transaction(GROUP_METADATA).each
+    (change,) = each_of(worker.prepare(epoch).transaction(GROUP_METADATA).records)
     assert (change.key, change.value) == (b"order_state/gone", None)
 
 
@@ -278,7 +279,7 @@ def test_i5_a_row_above_the_changelogs_limit_is_refused_before_anything_is_produ
 
 
 def totals_in(prepared: Prepared) -> dict[bytes | None, ControlTotals]:
-    records = [record for record in prepared.transaction(GROUP_METADATA).each if record.topic == TOTALS]
+    records = [record for record in each_of(prepared.transaction(GROUP_METADATA).records) if record.topic == TOTALS]
     rows = {record.key: cast("ControlTotals", decode(record.value)) for record in records}
     assert len(rows) == len(records), "one record for each task"
     return rows

@@ -19,6 +19,7 @@ from streams.effects import Output
 from streams.pauses import Request
 from streams.tasks import TaskState
 from streams.transaction import Aborted, Outcome, Transaction
+from tests.support.outputs import each_of
 from tests.unit.backlog import Backlog, Log, inputs_of, nobody_knows
 from tests.unit.messages import message
 from tests.unit.orders import captured, placed
@@ -302,7 +303,7 @@ def test_what_timers_and_pages_send_goes_along_and_is_answered_once(tmp_path: Pa
         await backlog.read_all()
         assert overlap.seen[:1] == [2]
         assert all(each.done() and each.exception() is None for each in sent)
-        records = [record for transaction in backlog.cluster.committed for record in transaction.each]
+        records = [record for transaction in backlog.cluster.committed for record in each_of(transaction.records)]
         values = [record.value or b"" for record in records if record.topic == "t.reply"]
         assert sorted(values) == sorted(f"{number}".encode() for number in range(len(sent)))
         assert_right(backlog, right)
