@@ -38,6 +38,7 @@ from streams.pipeline import Pipeline, Verdict, fits
 from streams.preflight import check_rights
 from streams.registry import connect
 from streams.restore import Restorer
+from streams.room import RECORD_BYTES, RECORD_BYTES_IN_COLUMNS
 from streams.sends import Sends
 from streams.settings import Settings
 from streams.store import StoreResources
@@ -143,7 +144,8 @@ class Engine:
         resources = StoreResources(budget.stores_bytes, budget.write_buffer_bytes)
         restorer = Restorer(settings, resources, self.ownership.disk, _now_ms, self.waits[1], self.meter)
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.
-        group = GroupConsumer(settings)
+        in_columns = any(stage.columns_from for stage in self.ownership.topology)
+        group = GroupConsumer(settings, RECORD_BYTES_IN_COLUMNS if in_columns else RECORD_BYTES)
         self.ownership.connect(group, restorer, self.waits[0])
         self.connect(group, TransactionalProducer.of(settings, self.committer.reach, self.waits[0]))
 

@@ -18,7 +18,7 @@ from streams import marker
 from streams.budget import fetch_config
 from streams.errors import WorkerError
 from streams.logs import client_log
-from streams.room import EPOCHS_IN_MEMORY, Room
+from streams.room import EPOCHS_IN_MEMORY, RECORD_BYTES, Room
 from streams.settings import Settings
 from streams.taking import take
 from streams.waiting import Waiting
@@ -49,7 +49,7 @@ class Polled:
 class GroupConsumer:
     """The consumer of a worker. Not thread-safe on purpose: metadata asked from another thread during a revoke deadlocks."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, record_bytes: int = RECORD_BYTES) -> None:
         self._incremental = settings.group_protocol == "consumer"
         protocol = (
             {"group.protocol": "consumer", "group.remote.assignor": "range"}
@@ -57,7 +57,7 @@ class GroupConsumer:
             else {"partition.assignment.strategy": "range", "session.timeout.ms": settings.session_timeout_ms}
         )
         budget = settings.budget
-        self.room = Room(budget.epoch_bytes // EPOCHS_IN_MEMORY, settings.epoch_records_max)
+        self.room = Room(budget.epoch_bytes // EPOCHS_IN_MEMORY, settings.epoch_records_max, record_bytes)
         self._consumer = Consumer(
             {
                 **settings.cluster.consumer(),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 RECORD_BYTES = 2_560
 """Of an epoch's record beside its bytes: message, event, row of the batch, state before and after, outputs."""
+RECORD_BYTES_IN_COLUMNS = 300
+"""The same where a stage takes columns, which leave little but the message as an object (bench/README.md, "Learnt")."""
 MESSAGE_COPIES = 4
 """Of a message's bytes: as they came, decoded, in the state or a dead letter, and encoded."""
 WRITTEN_COPIES = 3

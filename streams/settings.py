@@ -88,7 +88,7 @@ class Settings(NameSettings, RuleSettings):
         default=10_000, ge=1_000, le=900_000, description="how long a dead worker's open transaction may hold readers back"
     )
     epoch_records_max: int = Field(
-        default=16_000, ge=1, le=1_000_000, description="records of one epoch; more amortise a commit, and redo more"
+        default=40_000, ge=1, le=1_000_000, description="records of one epoch; more amortise a commit, and redo more"
     )
     epoch_wait_ms: int = Field(
         default=100, ge=1, le=2_000, description="how long a poll waits for a full epoch: latency when idle, and at the end"

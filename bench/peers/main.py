@@ -71,7 +71,7 @@ class Comparison:
                 for worker in workers:
                     if worker.process.poll() is None:
                         worker.stop()
-            figures = figures_of(samples, backlog, drained_ends(backlog))
+            figures = figures_of(samples, backlog, drained_ends(backlog, samples))
         except ProductError as error:
             return PeerRun(peer.name, repeat, None, right=False, start_s=0.0, said=(str(error),))
         begin_s = next(sample.moment.at_s for sample in samples if backlog.committed_count(sample.committed))

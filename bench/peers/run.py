@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,11 +169,17 @@ def follow(
         committed.close()
 
 
-def drained_ends(backlog: Backlog) -> Offsets:
-    """Give how far a peer must have committed that is through: its inputs, and the last record of what it wrote for itself."""
+def drained_ends(backlog: Backlog, samples: Sequence[Sample]) -> Offsets:
+    """Give how far a peer must have committed that is through: its inputs, and the last record of what it wrote for itself.
+
+    What it wrote after the last that moved is of its idleness (ticks), and may be on its way when the last look is taken.
+    """
+    changes = [later.moment.at_s for before, later in pairwise(samples) if before.committed != later.committed]
+    quiet_since_ms = (time.time() - time.monotonic() + max(changes, default=float("inf"))) * 1000
     ends = dict(backlog.inputs)
     for name in backlog.internal:
-        ends |= {(name, record.partition): record.offset + 1 for record in read_topic(backlog.cluster, name)}
+        written = [record for record in read_topic(backlog.cluster, name) if record.timestamp_ms < quiet_since_ms]
+        ends |= {(name, record.partition): record.offset + 1 for record in written}
     return ends
 
 

@@ -121,7 +121,7 @@ class Run:
             publisher.close()
             backlog = Backlog.of(self.settings.cluster, self.settings.prefix, self.settings.group_id, INTERNAL)
             samples = follow(backlog, workers, self._bench.broker_pid, self.say, ends_itself=False)
-        return figures_of(samples, backlog, drained_ends(backlog))
+        return figures_of(samples, backlog, drained_ends(backlog, samples))
 
     def store_bytes(self) -> int:
         """Give the size of settlement's stores, of all workers."""
