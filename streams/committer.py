@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Carried:
-    """What became of a prepared epoch; ``failed`` are the tasks whose stores could not follow, ``polled`` what was polled then.
+    """What became of a prepared epoch; ``failed``: tasks whose stores could not follow; ``polled``: what was polled meanwhile.
 
     Kafka's thread fills it in, and the loop when it has given that thread up: the first one to say an outcome is right.
     """
@@ -30,6 +30,8 @@ class Carried:
     outcome: Outcome | Failed | None = None
     failed: dict[Task, Exception] = field(default_factory=dict)
     polled: Polled = field(default_factory=Polled)
+    not_polled: Exception | None = None
+    is_polling: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ends(self, outcome: Outcome | Failed) -> bool:
@@ -58,16 +60,19 @@ class Committer:
         self._group, self._producer = group, producer
 
     async def carry(self, prepared: Prepared, poll: Callable[[], Polled] = Polled) -> Carried:
-        """Commit, apply, and ``poll`` then if it was committed: one piece of work on Kafka's thread, whatever the loop does.
+        """Commit, ``poll`` while it is sent, and apply: one piece of work on Kafka's thread, whatever the loop does.
 
         A producer whose client does not return is left behind with its thread. Once it is committed, whatever is raised goes
         on and ends the worker: the epoch must never be redone.
+
+        A poll may tell of a change of ownership, and the group's metadata in the transaction is of before it. That is right: if
+        the group has gone on without us, the cluster refuses it; and if it commits, whoever is next waits for it.
         """
         producer, carried = self._producer, Carried()
         try:
             await self._threads.on_kafka(lambda: self._carry(producer, prepared, poll, carried))
         except ClientStuckError as error:
-            if not carried.ends(Unknown(f"STUCK: {error}")):
+            if carried.is_polling or not carried.ends(Unknown(f"STUCK: {error}")):
                 raise
             log.warning("the producer is given up in the middle of a transaction: %s", error)
             self._threads.renew_kafka()
@@ -92,13 +97,23 @@ class Committer:
     def _carry(self, producer: TransactionalProducer, prepared: Prepared, poll: Callable[[], Polled], carried: Carried) -> None:
         self._records_in_epoch = prepared.records_count
         self._group.room.learn(prepared.records_count, prepared.written_bytes)
-        outcome = producer.commit(prepared.transaction(self._group.metadata))
-        if not carried.ends(outcome) or not isinstance(outcome, Committed):
-            return  # it was given up meanwhile: others are on their way with its tasks
-        self.reach("before_apply")
-        self.epochs_count += 1
-        self._apply(prepared, outcome, carried.failed)
-        carried.polled = poll()
+
+        def meanwhile() -> None:
+            carried.is_polling = True
+            try:
+                carried.polled = poll()
+            except Exception as error:  # noqa: BLE001 - raised below: the transaction has its own end
+                carried.not_polled = error
+            carried.is_polling = False
+
+        outcome = producer.commit(prepared.transaction(self._group.metadata), meanwhile)
+        # If it was given up, others are on their way with its tasks.
+        if carried.ends(outcome) and isinstance(outcome, Committed):
+            self.reach("before_apply")
+            self.epochs_count += 1
+            self._apply(prepared, outcome, carried.failed)
+        if carried.not_polled is not None:
+            raise carried.not_polled
 
     def _apply(self, prepared: Prepared, committed: Committed, failed: dict[Task, Exception]) -> None:
         """Write the changes of each task, and what its store stands for by them, to the task's store."""

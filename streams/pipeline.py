@@ -2,8 +2,8 @@
 
 ::
 
-    Kafka's thread    poll 2   commit 1, apply 1, poll 3   commit 2, apply 2, poll 4
-    the loop          decide 1     decide 2                    decide 3
+    Kafka's thread    poll 2   send 1, poll 3, commit 1, apply 1   send 2, poll 4, commit 2, apply 2
+    the loop          decide 1     decide 2                            decide 3
 
 At each bar both wait for each other, and there the loop looks at what came out. As long as all is well, the bars follow
 each other. Anything else ends the pipeline: what is oldest is carried to its end alone, as any epoch is, and of what came
@@ -91,9 +91,11 @@ class Pipeline:
                 if not isinstance(carried.outcome, Committed):
                     self._attempts.discard(attempt)
                 outcome = await self._carrier.conclude(before, carried)
+                await self._carrier.follow(carried.polled)
                 if not isinstance(outcome, Committed):
                     return await self._end(before.epoch, outcome)
-            await self._carrier.follow(carried.polled)
+            else:
+                await self._carrier.follow(carried.polled)
             if not isinstance(attempt, Decided):
                 return await self._end(epoch, attempt)
             ahead, cut = await self._intake.epoch_of(carried.polled, epoch.number + 1, self._carrier.epochs_count)

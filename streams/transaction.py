@@ -162,15 +162,15 @@ class TransactionalProducer:
             now_s=self._now_s,
         )
 
-    def commit(self, transaction: Transaction) -> Committed | Aborted | Unknown:
-        """Write everything in one transaction.
+    def commit(self, transaction: Transaction, meanwhile: Callable[[], object] = lambda: None) -> Committed | Aborted | Unknown:
+        """Write everything in one transaction; do something else ``meanwhile``, as the client sends it.
 
         Raises:
             WorkerFencedError: another worker uses the same transactional id.
         """
         self._began_s = self._now_s()
         try:
-            return self._commit(transaction, self._began_s)
+            return self._commit(transaction, self._began_s, meanwhile)
         finally:
             self._began_s = None
 
@@ -180,13 +180,14 @@ class TransactionalProducer:
         began_s = self._began_s
         return 0.0 if began_s is None else self._now_s() - began_s
 
-    def _commit(self, transaction: Transaction, began_s: float) -> Outcome:
+    def _commit(self, transaction: Transaction, began_s: float, meanwhile: Callable[[], object]) -> Outcome:
         placed: dict[marker.TopicPartition, int] = {}
         asked = False
         try:
             self._producer.begin_transaction()
             self._reach("before_produce")
             unfinished = self._produce(transaction, placed)
+            meanwhile()
             self._reach("before_offsets")
             offsets = [TopicPartition(topic, partition, at) for (topic, partition), at in transaction.offsets.items()]
             self._producer.send_offsets_to_transaction(offsets, transaction.group_metadata, ATTEMPT_S)

@@ -99,10 +99,11 @@ class Log(Cluster):
         self.lost: set[int] = set()
         self.before: Callable[[int], None] = lambda _: None
 
-    def commit(self, transaction: Transaction) -> Outcome:
+    def commit(self, transaction: Transaction, meanwhile: Callable[[], object] = lambda: None) -> Outcome:
         self.attempts_count += 1
         number = self.attempts_count
         self.before(number)
+        meanwhile()
         said = self.said.get(number)
         if said is None or number in self.lost:
             self.committed.append(transaction)

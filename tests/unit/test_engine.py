@@ -88,8 +88,9 @@ class Cluster:
         self.successor = Cluster()
         return self.successor
 
-    def commit(self, transaction: Transaction) -> Outcome:
+    def commit(self, transaction: Transaction, meanwhile: Callable[[], object] = lambda: None) -> Outcome:
         self.attempts_count += 1
+        meanwhile()
         self.returns.wait(30)
         said = self.outcomes.pop(0) if self.outcomes else self.judge(transaction)
         if said is not None:

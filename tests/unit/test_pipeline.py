@@ -16,6 +16,8 @@ from confluent_kafka import Message
 from schemas.partitioning import partition_of
 from streams.batch import EngineBatch
 from streams.effects import Output
+from streams.errors import ClientStuckError
+from streams.group import Polled
 from streams.pauses import Request
 from streams.tasks import TaskState
 from streams.transaction import Aborted, Outcome, Transaction
@@ -199,6 +201,69 @@ def test_i1_nothing_of_a_task_is_committed_that_was_lost_when_its_epoch_was_deci
     on_backlog(tmp_path, script)
 
 
+@pytest.mark.parametrize("number", [1, 2, 5, 8])
+@pytest.mark.parametrize("said", [ABORTED, nobody_knows()], ids=["aborted", "lost"])
+def test_i9_a_task_that_is_lost_while_an_epoch_is_sent_is_given_up_whatever_becomes_of_the_epoch(
+    said: Outcome, number: int, tmp_path: Path, right: Books
+) -> None:
+    async def script(backlog: Backlog) -> None:
+        backlog.cluster.said[number] = said
+        backlog.consumer.changes = {number + 2: ("revoked", inputs_of(0))}
+        lost = backlog.task("settlement/0")
+        while backlog.consumer.changes:
+            await backlog.engine._turn()
+        committed_count = len(backlog.cluster.marks(lost))
+        assert committed_count == number - 1, "what was on its way did not happen, and is not done again"
+        backlog.consumer.changes = {backlog.consumer.polls_count + 2: ("assigned", inputs_of(0))}
+        await backlog.read_all()
+        assert backlog.task("settlement/0") is not lost
+        assert_right(backlog, right)
+
+    on_backlog(tmp_path, script)
+
+
+def test_i1_what_a_poll_raises_while_an_epoch_is_sent_ends_the_worker_when_that_is_committed_and_applied(tmp_path: Path) -> None:
+    async def script(backlog: Backlog) -> None:
+        poll = backlog.consumer.poll
+
+        def fails(_: float) -> Polled:
+            if backlog.consumer.polls_count == 3:
+                raise ValueError("the client is broken")
+            return poll(_)
+
+        backlog.consumer.poll = fails  # type: ignore[method-assign]
+        with pytest.raises(ValueError, match="the client is broken"):
+            await backlog.engine.run()
+        assert (len(backlog.cluster.committed), backlog.engine.epochs_count) == (2, 2)
+        rows = backlog.cluster.rows(task := backlog.task("settlement/0"))
+        assert task.store is not None
+        names = [key.removeprefix(b"order_state/") for key in rows if key.startswith(b"order_state/")]
+        assert task.store.get_many("order_state", names) == [rows[b"order_state/" + name] for name in names] != []
+
+    on_backlog(tmp_path, script)
+
+
+def test_a_poll_that_does_not_return_ends_the_worker_though_an_epoch_is_on_its_way(tmp_path: Path) -> None:
+    async def script(backlog: Backlog) -> None:
+        poll, lets_go = backlog.consumer.poll, threading.Event()
+
+        def hangs(_: float) -> Polled:
+            if backlog.consumer.polls_count == 3:
+                lets_go.wait(20)
+            return poll(_)
+
+        backlog.consumer.poll = hangs  # type: ignore[method-assign]
+        backlog.engine.threads.call_timeout_s = 0.2
+        thread = backlog.engine.threads._kafka
+        with pytest.raises(ClientStuckError):
+            await backlog.engine.run()
+        assert backlog.engine.threads._kafka is thread, "nobody else may call the client that is in a call"
+        lets_go.set()
+        await asyncio.to_thread(thread.shutdown)
+
+    on_backlog(tmp_path, script)
+
+
 def test_i8_an_agent_that_fails_on_top_of_an_epoch_is_asked_again_after_it(tmp_path: Path, right: Books) -> None:
     async def script(backlog: Backlog) -> None:
         deliver, asked = backlog.engine.barrier.deliver_batch, count(1)
@@ -248,8 +313,8 @@ class Hanging(Log):
     def abandon(self) -> Cluster:
         return self.next
 
-    def commit(self, transaction: Transaction) -> Outcome:
-        outcome = super().commit(transaction)
+    def commit(self, transaction: Transaction, meanwhile: Callable[[], object] = lambda: None) -> Outcome:
+        outcome = super().commit(transaction, meanwhile)
         if self.attempts_count == 3:
             self.lets_go.wait(20)
             self.let_go.set()

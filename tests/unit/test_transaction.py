@@ -77,6 +77,14 @@ def test_an_epoch_is_one_transaction_with_its_offsets_in_it_before_the_commit(wo
     assert worker.reached == ["before_produce", "before_offsets", "before_commit"]
 
 
+def test_what_is_done_meanwhile_is_done_when_the_client_has_all_records_and_before_anything_is_waited_for(worker: Worker) -> None:
+    producer = worker.start()
+    calls = worker.cluster.client.calls
+    producer.commit(WHOLE, lambda: calls.append("meanwhile"))
+    at = IN_ORDER.index("send_offsets_to_transaction")
+    assert calls == ["init_transactions", *IN_ORDER[:at], "meanwhile", *IN_ORDER[at:]]
+
+
 def test_i9_a_transaction_without_records_carries_offsets_and_metadata_too(worker: Worker) -> None:
     worker.start().commit(EMPTY)
     client = worker.cluster.client
