@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from contextlib import suppress
 
 from streams.app import TallyApp, create_app
@@ -19,11 +20,15 @@ log = logging.getLogger(__name__)
 GC_THRESHOLDS = (20_000, 20, 50)
 """Of Python's collector of cycles, by generation. An epoch is tens of thousands of events, states and rows that live until its
 commit and are no cycles; with Python's own 700 the collector walked over them again and again: 12 to 26 % of all CPU."""
+SWITCH_INTERVAL_S = 0.000_2
+"""Until a thread that holds Python's lock is asked for it. The loop and Kafka's thread let go of it in hundreds of calls (Polars,
+RocksDB, the client), and with Python's own 5 ms each waited so long to have it back (bench/README.md, "Learnt")."""
 
 
 def run_worker(settings: Settings, topology: Topology = TOPOLOGY) -> None:
     """Run until SIGTERM or SIGINT; raise what made the worker stop otherwise."""
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     asyncio.run(_run(settings, topology))
 
 
