@@ -52,6 +52,8 @@ from streams.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
+AT_ONCE_S = 0.001
+"""What a poll waits that is not to wait."""
 ABORTS_MAX = 10
 """Aborts of one epoch in a row; then its tasks are restored instead, which asks the cluster where they stand.
 
@@ -103,6 +105,7 @@ class Engine:
         self.pauses = Pauses(self.tasks, self._decree, self._look_again)
         self._run: asyncio.Task[None] | None = None
         self._doubts: Counter[str] = Counter()
+        self._polled_at_s = 0.0
 
     @property
     def epochs_count(self) -> int:
@@ -180,9 +183,10 @@ class Engine:
         self.threads.shutdown()
 
     async def _turn(self) -> None:
-        wait_s = 0.001 if self._ticker.is_asked or self._sends_may_go() else self.settings.epoch_wait_ms / 1000
         await self.ownership.look_at_disk()
+        wait_s = self._wait_s(time.monotonic())
         polled = await self.threads.on_kafka(lambda: self._intake.poll(wait_s))
+        self._polled_at_s = time.monotonic()
         await self.follow(polled)
         await self.pauses.serve()
         await self.holds.release()
@@ -191,6 +195,12 @@ class Engine:
             await self._pipeline.run(epoch)
         else:
             await self.take_up(epoch, cut)
+
+    def _wait_s(self, now_s: float) -> float:
+        """Give how long the next poll may wait for an epoch to fill; an epoch that took so long has let it fill already."""
+        if self._ticker.is_asked or self._sends_may_go():
+            return AT_ONCE_S
+        return max(self._polled_at_s + self.settings.epoch_wait_ms / 1000 - now_s, AT_ONCE_S)
 
     async def follow(self, polled: Polled) -> None:
         """Act on what a poll said beside its records."""

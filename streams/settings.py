@@ -91,7 +91,7 @@ class Settings(NameSettings, RuleSettings):
         default=40_000, ge=1, le=1_000_000, description="records of one epoch; more amortise a commit, and redo more"
     )
     epoch_wait_ms: int = Field(
-        default=100, ge=1, le=2_000, description="how long a poll waits for a full epoch: latency when idle, and at the end"
+        default=100, ge=1, le=2_000, description="how long an epoch may fill, from the poll before on: latency when idle"
     )
     commit_timeout_ms: int = Field(
         default=60_000, ge=1_000, description="a commit without an answer for so long is unknown: the tasks are restored"

@@ -16,6 +16,7 @@ from confluent_kafka import Message
 from schemas.partitioning import partition_of
 from streams.batch import EngineBatch
 from streams.effects import Output
+from streams.engine import AT_ONCE_S
 from streams.errors import ClientStuckError
 from streams.group import Polled
 from streams.pauses import Request
@@ -297,6 +298,33 @@ def test_i2_a_store_that_cannot_follow_takes_its_task_out_of_what_was_decided_on
         await backlog.read_all()
         assert backlog.task("settlement/0") is not before
         assert_right(backlog, right)
+
+    on_backlog(tmp_path, script)
+
+
+@pytest.mark.parametrize(("epoch_wait_ms", "waits"), [(1, False), (60_000, True)])
+def test_an_epoch_that_took_as_long_as_a_poll_may_wait_is_followed_at_once(
+    epoch_wait_ms: int, tmp_path: Path, *, waits: bool
+) -> None:
+    async def script(backlog: Backlog) -> None:
+        engine, waited_s = backlog.engine, list[float]()
+        engine.settings = engine.settings.model_copy(update={"epoch_wait_ms": epoch_wait_ms})
+        poll, deliver = backlog.consumer.poll, engine.barrier.deliver_batch
+        backlog.consumer.is_behind = False
+
+        def polls(wait_s: float) -> Polled:
+            waited_s.append(wait_s)
+            return poll(wait_s)
+
+        async def slowly(batch: EngineBatch) -> None:
+            await asyncio.sleep(0.002)
+            await deliver(batch)
+
+        backlog.consumer.poll = polls  # type: ignore[method-assign, assignment]
+        engine.barrier.deliver_batch = slowly
+        await backlog.read_all()
+        assert len(waited_s) == 12
+        assert [AT_ONCE_S < each < 59.999 for each in waited_s[1:]] == [waits] * 11, waited_s
 
     on_backlog(tmp_path, script)
 
