@@ -22,6 +22,7 @@ from streams.admission import Admission
 from streams.arrivals import Arrived, EngineRow, Reader
 from streams.dead_letters import Cause, dead_letter_headers
 from streams.effects import Effects
+from streams.marker import TopicPartition
 from streams.messages import list_headers
 from streams.tasks import Task
 from streams.topology import Stage
@@ -49,6 +50,7 @@ class StageRecords:
         admission: Admission | None = None,
         ticks: Sequence[Tick] = (),
         again: frozenset[int] = frozenset(),
+        newest: Mapping[TopicPartition, Message] | None = None,
     ) -> None:
         self.ticks = ticks
         self.again = again
@@ -59,8 +61,16 @@ class StageRecords:
         self.messages = messages
         self.tasks = tasks
         self.topics = {topic.named(prefix): topic for topic in stage.reads}
+        self._newest = newest
         self._reader = Reader(self.topics, admission)
         self._sorted: Sorted | None = None
+
+    @cached_property
+    def newest(self) -> Mapping[TopicPartition, Message]:
+        """The last record of each partition."""
+        if self._newest is not None:
+            return self._newest
+        return {(message.topic() or "", message.partition() or 0): message for message in self.messages}
 
     @property
     def takes_columns(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +18,7 @@ from streams.admission import Admission
 from streams.batch import StageRecords
 from streams.effects import AGAIN, Effects, Output, Outputs, check_size
 from streams.judgement import Judgement
+from streams.messages import Run
 from streams.store import StandsFor, StoreIdentity
 from streams.tables import EngineTable
 from streams.tasks import Standing, Task, Tasks
@@ -48,14 +49,12 @@ class Epoch:
         self.tasks = list(dict.fromkeys([*touched, *(task for task, _ in plain), *passed, *verdicts]))
 
     @classmethod
-    def collect(
-        cls, number: int, messages: Iterable[Message], tasks: Tasks, prefix: str, admission: Admission | None = None
-    ) -> Epoch:
+    def collect(cls, number: int, runs: Iterable[Run], tasks: Tasks, prefix: str, admission: Admission | None = None) -> Epoch:
         """Sort polled records to their running tasks; what belongs to none is left for later or for others."""
-        by_stage: dict[str, tuple[Stage, list[Message], dict[int, Task]]] = {}
+        by_stage: dict[str, tuple[Stage, list[Message], dict[int, Task], dict[marker.TopicPartition, Message]]] = {}
         plain: list[tuple[Task, Message]] = []
         begins = {where: (task, at) for task in tasks.running() for where, at in task.foreseen.next_offsets.items()}
-        for where, run in groupby(messages, key=lambda message: (message.topic(), message.partition())):
+        for where, run in runs:
             task, at = begins.get(where, (None, 0))
             if task is None:
                 continue
@@ -63,10 +62,13 @@ class Epoch:
             if task.stage is None:
                 plain += ((task, message) for message in taken)
             elif taken:
-                _, kept, own = by_stage.setdefault(task.stage.name, (task.stage, [], {}))
+                _, kept, own, newest = by_stage.setdefault(task.stage.name, (task.stage, [], {}, {}))
                 kept += taken
-                own[task.partition] = task
-        stages = {name: StageRecords(stage, prefix, kept, own, admission) for name, (stage, kept, own) in by_stage.items()}
+                own[task.partition], newest[where] = task, taken[-1]
+        stages = {
+            name: StageRecords(stage, prefix, kept, own, admission, newest=newest)
+            for name, (stage, kept, own, newest) in by_stage.items()
+        }
         return cls(number, stages, plain)
 
     @classmethod
@@ -140,9 +142,8 @@ class Epoch:
         """Give (first, next) offsets of every input partition of every touched task."""
         found = {task: _unmoved(task) for task in self.tasks}
         for records in self.stages.values():
-            last = {(message.topic(), message.partition()): message for message in records.messages}
-            for (_, partition), message in last.items():
-                _advance(found[records.tasks[partition]], message)  # type: ignore[index]
+            for (_, partition), message in records.newest.items():
+                _advance(found[records.tasks[partition]], message)
         for task, message in self.plain:
             _advance(found[task], message)
         for task, ahead in self.passed.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -18,6 +19,7 @@ from streams import marker
 from streams.budget import fetch_config
 from streams.errors import WorkerError
 from streams.logs import client_log
+from streams.messages import Run, runs_of
 from streams.room import EPOCHS_IN_MEMORY, RECORD_BYTES, Room
 from streams.settings import Settings
 from streams.taking import take
@@ -44,6 +46,11 @@ class Polled:
     changes: list[tuple[str, list[marker.TopicPartition]]] = field(default_factory=list)
     lost_positions: dict[marker.TopicPartition, str] = field(default_factory=dict)
     behind: bool = False
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The records by partition, as they came."""
+        return runs_of(self.messages)
 
 
 class GroupConsumer:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from confluent_kafka import Message
-
 from streams.admission import Admission
 from streams.batch import StageRecords
 from streams.epoch import Epoch
 from streams.group import GroupConsumer, Polled
 from streams.kill_points import KillPoint
 from streams.lookups import Lookups
+from streams.messages import Run
 from streams.settings import Settings
 from streams.tasks import Task, Tasks
 from streams.ticker import Ticker
@@ -56,7 +55,7 @@ class Intake:
     def poll(self, wait_s: float) -> Polled:
         """Give what the client has, waiting for it to fill an epoch; on Kafka's thread."""
         polled = self._group.poll(wait_s)
-        self._read = self._in_columns_of(polled.messages)
+        self._read = self._in_columns_of(polled.runs)
         return polled
 
     async def epoch_of(self, polled: Polled, number: int, epochs_count: int) -> tuple[Epoch, list[Task]]:
@@ -64,22 +63,22 @@ class Intake:
 
         Asked before any task is started again: then it would go on before what was polled of it.
         """
-        epoch = Epoch.collect(number, polled.messages, self._tasks, self._settings.prefix, self._admission)
+        epoch = Epoch.collect(number, polled.runs, self._tasks, self._settings.prefix, self._admission)
         epoch, cut = (await self._lookups.keep_back(epoch)).up_to_probes()
         if epoch.records_count:
             self._kill_point.reach("after_poll", epochs_count, epoch.records_count)
-        epoch = await self._ticker.complete(epoch, polled.messages)
+        epoch = await self._ticker.complete(epoch, [where for where, _ in polled.runs])
         for read in self._read:
             if read.stage.name in epoch.stages:
                 epoch.stages[read.stage.name].take_over(read)
         self._read = []
         return epoch, cut
 
-    def _in_columns_of(self, messages: Sequence[Message]) -> list[StageRecords]:
+    def _in_columns_of(self, runs: Sequence[Run]) -> list[StageRecords]:
         """Read the columns of polled records; who they belong to, and whether all of them are taken, is seen later."""
         found = []
         for stage, topics in self._in_columns:
-            its_own = [message for message in messages if message.topic() in topics]
+            its_own = [message for (topic, _), run in runs if topic in topics for message in run]
             records = StageRecords(stage, self._settings.prefix, its_own, {}, self._admission)
             if records.takes_columns:
                 try:

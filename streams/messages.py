@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import groupby
+
 from confluent_kafka import Message
 
 from schemas.wire import ID_HEADER
+from streams.marker import TopicPartition
+
+Run = tuple[TopicPartition, list[Message]]
+"""Records of one partition that stand side by side in a poll; the client gives hundreds of one partition, then of the next."""
+
+
+def runs_of(messages: Iterable[Message]) -> list[Run]:
+    """Give records by the partition that they are of, in their order."""
+    by_partition = groupby(messages, key=lambda message: (message.topic(), message.partition()))
+    return [(where, list(run)) for where, run in by_partition]
 
 
 def list_headers(message: Message) -> list[tuple[str, bytes | None]]:

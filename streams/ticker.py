@@ -8,8 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from confluent_kafka import Message
-
 from agents.ports import Tick
 from streams.admission import Admission
 from streams.effects import AGAIN
@@ -51,10 +49,10 @@ class Ticker:
         """Whether a task waits for an epoch that it asked for."""
         return bool(self._that_asked())
 
-    async def complete(self, epoch: Epoch, polled: Collection[Message]) -> Epoch:
-        """Give the epoch with what is due beside its records; ``polled`` are all records of its poll."""
+    async def complete(self, epoch: Epoch, polled: Collection[TopicPartition]) -> Epoch:
+        """Give the epoch with what is due beside its records; ``polled`` is where all records of its poll are of."""
         now_s = time.monotonic()
-        self._came.update((message.topic() or "", message.partition() or 0) for message in polled)
+        self._came.update(polled)
         if not polled and now_s - self._looked_at_passed_s > self._settings.idle_commit_ms / 1000:
             self._looked_at_passed_s = now_s
             epoch = await self._passed(epoch.number)

@@ -17,6 +17,7 @@ from streams.barrier import Barrier
 from streams.batch import EngineBatch
 from streams.effects import Effects
 from streams.epoch import Epoch, Prepared
+from streams.messages import runs_of
 from streams.tasks import Task, Tasks
 from streams.topology import TOPOLOGY
 from tests.unit.messages import PREFIX, SETTLEMENT, message, running_task
@@ -110,7 +111,7 @@ class InEngine:
                 messages.append(message("orders", next_offsets[item[0]], item[1], partition=item[0]))
                 next_offsets[item[0]] += 1
         ticks = {self.owned[item.partition]: item for item in items if isinstance(item, Tick)}
-        return Epoch.collect(1, messages, self.tasks, PREFIX).joined(ticks, [], PREFIX)
+        return Epoch.collect(1, runs_of(messages), self.tasks, PREFIX).joined(ticks, [], PREFIX)
 
     async def commit(self, epoch: Epoch, *, redone: bool) -> set[Task]:
         for _ in range(1 + redone):

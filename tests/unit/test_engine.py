@@ -26,6 +26,7 @@ from streams.epoch import Epoch
 from streams.errors import ClusterError
 from streams.group import Polled
 from streams.kill_points import KillPoint
+from streams.messages import runs_of
 from streams.put_offs import PutOffs
 from streams.restore import Restored
 from streams.room import Room
@@ -167,7 +168,7 @@ class World:
     async def _announce(self, _: set[marker.TopicPartition]) -> None: ...
 
     async def process(self, *messages: Message) -> None:
-        await self.engine.process(Epoch.collect(1, messages, self.engine.tasks, PREFIX))
+        await self.engine.process(Epoch.collect(1, runs_of(messages), self.engine.tasks, PREFIX))
 
     def rows(self) -> list[MerchantRevenue]:
         """Every row of the minute totals that was committed."""

@@ -21,6 +21,7 @@ from streams.batch import EngineBatch
 from streams.control_totals import control_totals
 from streams.effects import Effects, Output, RecordTooLargeError
 from streams.epoch import Epoch, Prepared
+from streams.messages import runs_of
 from streams.store import Store, StoreIdentity, StoreResources
 from streams.tables import EngineTable
 from streams.tasks import Task, Tasks, TaskState
@@ -55,7 +56,7 @@ class Worker:
         self.tables: dict[str, list[EngineTable[Any]]] = {"settlement": [self.orders], "revenue": []}
 
     def collect(self, *messages: Message) -> Epoch:
-        return Epoch.collect(1, messages, self.tasks, PREFIX)
+        return Epoch.collect(1, runs_of(messages), self.tasks, PREFIX)
 
     def settle_rows(self, epoch: Epoch) -> None:
         """Do what the agent does, without its outputs; every call is one more attempt."""

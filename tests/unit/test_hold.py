@@ -18,6 +18,7 @@ from streams.errors import RegistryAwayError, RegistryRefusedError
 from streams.group import GroupConsumer, Polled
 from streams.hold import Holds
 from streams.lookups import Lookups
+from streams.messages import runs_of
 from streams.ownership import Ownership
 from streams.registry import Registry
 from streams.registry_client import RegistryClient
@@ -117,7 +118,7 @@ class World:
     async def turn(self, *values: tuple[int, int, bytes]) -> Epoch:
         """Give the epoch of records of ``orders`` (partition, offset, value), as the engine would process it."""
         messages = [message("orders", offset, value, partition=partition) for partition, offset, value in values]
-        return await self.lookups.keep_back(Epoch.collect(1, messages, self.ownership.tasks, PREFIX))
+        return await self.lookups.keep_back(Epoch.collect(1, runs_of(messages), self.ownership.tasks, PREFIX))
 
     def close(self) -> None:
         self.holds.close()
@@ -197,7 +198,7 @@ def test_an_id_that_the_registry_does_not_know_lets_its_task_go_on_to_a_dead_let
         await world.until(lambda: world.zero.state is TaskState.RUNNING)
         admission = Admission(2**62, wire=world.lookups.wire)
         messages = [message("orders", offset, value) for offset, value in ((100, KNOWN), (101, UNKNOWN))]
-        epoch = await world.lookups.keep_back(Epoch.collect(1, messages, world.ownership.tasks, PREFIX, admission))
+        epoch = await world.lookups.keep_back(Epoch.collect(1, runs_of(messages), world.ownership.tasks, PREFIX, admission))
         dead = epoch.stages["settlement"].arrived.dead
         assert [cause.reason for at, cause in dead if at.offset() == 101] == ["unknown_schema_id"]
         assert world.slept_s == [], "an answer is an answer: nothing is tried again"
@@ -291,7 +292,7 @@ def test_i8_a_retry_that_raises_stops_its_task_with_both_sentences() -> None:
 def test_without_a_registry_an_epoch_is_not_even_looked_at() -> None:
     async def script(world: World) -> None:
         lookups = Lookups(None, TOPOLOGY, PREFIX, world.holds)
-        epoch = Epoch.collect(1, [message("orders", 100, UNKNOWN)], world.ownership.tasks, PREFIX)
+        epoch = Epoch.collect(1, runs_of([message("orders", 100, UNKNOWN)]), world.ownership.tasks, PREFIX)
         assert await lookups.keep_back(epoch) is epoch
         assert lookups.wire is FIXED
         await lookups.begin(lambda: None)
@@ -321,7 +322,7 @@ def test_a_task_of_another_stage_is_not_touched_by_an_id_of_this_one() -> None:
     async def script(world: World) -> None:
         revenue: Task = running_task(world.ownership.tasks, TOPOLOGY[1], 0, (3,))
         records = [message("orders", 100, UNKNOWN), message("revenue-deltas", 3, b"junk")]
-        epoch = await world.lookups.keep_back(Epoch.collect(1, records, world.ownership.tasks, PREFIX))
+        epoch = await world.lookups.keep_back(Epoch.collect(1, runs_of(records), world.ownership.tasks, PREFIX))
         assert epoch.tasks == [revenue]
         assert Wire({}).origin == "catalogue"
 

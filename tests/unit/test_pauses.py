@@ -15,6 +15,7 @@ from streams import marker
 from streams.epoch import Epoch
 from streams.group import Polled
 from streams.judgement import FRESH, Judgement, Probe
+from streams.messages import runs_of
 from streams.pauses import Answer, Request
 from streams.restore import Restored
 from streams.tasks import Task, TaskState
@@ -164,7 +165,7 @@ def test_a_probe_processes_exactly_its_records_and_is_judged_by_them(tmp_path: P
         assert said == (200, "settlement/0 goes on; after 10 records it is judged by these")
         assert world.zero.judgement == Judgement(probe=Probe(10, 10))
         polled = [*junk(0, 100, dead), *(order(0, 100 + number) for number in range(dead, 20))]
-        epoch, cut = Epoch.collect(1, [*polled, order(1, 7)], world.engine.tasks, PREFIX).up_to_probes()
+        epoch, cut = Epoch.collect(1, runs_of([*polled, order(1, 7)]), world.engine.tasks, PREFIX).up_to_probes()
         assert (epoch.records_count, cut) == (11, [world.zero])
         await world.engine.process(epoch)
         await world.engine.ownership.read_again(cut)
