@@ -65,8 +65,8 @@ class Committer:
         A producer whose client does not return is left behind with its thread. Once it is committed, whatever is raised goes
         on and ends the worker: the epoch must never be redone.
 
-        A poll may tell of a change of ownership, and the group's metadata in the transaction is of before it. That is right: if
-        the group has gone on without us, the cluster refuses it; and if it commits, whoever is next waits for it.
+        I9: a poll that tells of a lost partition ends the transaction. The cluster would not: it checks the member's epoch, which
+        stays the same while the member has other partitions to give up, though somebody else may have the first ones by then.
         """
         producer, carried = self._producer, Carried()
         try:
@@ -98,13 +98,15 @@ class Committer:
         self._records_in_epoch = prepared.records_count
         self._group.room.learn(prepared.records_count, prepared.written_bytes)
 
-        def meanwhile() -> None:
+        def meanwhile() -> str:
             carried.is_polling = True
             try:
                 carried.polled = poll()
             except Exception as error:  # noqa: BLE001 - raised below: the transaction has its own end
                 carried.not_polled = error
             carried.is_polling = False
+            is_lost = any(what == "revoked" for what, _ in carried.polled.changes)
+            return "a partition was lost while its records were sent" if is_lost else ""
 
         outcome = producer.commit(prepared.transaction(self._group.metadata), meanwhile)
         # If it was given up, others are on their way with its tasks.

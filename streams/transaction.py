@@ -162,8 +162,10 @@ class TransactionalProducer:
             now_s=self._now_s,
         )
 
-    def commit(self, transaction: Transaction, meanwhile: Callable[[], object] = lambda: None) -> Committed | Aborted | Unknown:
+    def commit(self, transaction: Transaction, meanwhile: Callable[[], str] = lambda: "") -> Committed | Aborted | Unknown:
         """Write everything in one transaction; do something else ``meanwhile``, as the client sends it.
+
+        What ``meanwhile`` gives is why the transaction must be aborted now, or nothing.
 
         Raises:
             WorkerFencedError: another worker uses the same transactional id.
@@ -180,14 +182,15 @@ class TransactionalProducer:
         began_s = self._began_s
         return 0.0 if began_s is None else self._now_s() - began_s
 
-    def _commit(self, transaction: Transaction, began_s: float, meanwhile: Callable[[], object]) -> Outcome:
+    def _commit(self, transaction: Transaction, began_s: float, meanwhile: Callable[[], str]) -> Outcome:
         placed: dict[marker.TopicPartition, int] = {}
         asked = False
         try:
             self._producer.begin_transaction()
             self._reach("before_produce")
             unfinished = self._produce(transaction, placed)
-            meanwhile()
+            if why_not := meanwhile():
+                return self._recover(_lost(why_not), began_s, asked=False)
             self._reach("before_offsets")
             offsets = [TopicPartition(topic, partition, at) for (topic, partition), at in transaction.offsets.items()]
             self._producer.send_offsets_to_transaction(offsets, transaction.group_metadata, ATTEMPT_S)
@@ -293,6 +296,11 @@ class TransactionalProducer:
                 f"the transactional id {self._config['transactional.id']} has a newer owner: another worker took it over. "
                 "This one wrote nothing after it and stops. Give every worker its own --id, or start this one again"
             )
+
+
+def _lost(why: str) -> KafkaException:
+    """Give what the cluster would say if it knew that this worker has lost what it writes."""
+    return KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION, why, txn_requires_abort=True))
 
 
 _FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001

@@ -19,7 +19,7 @@ from streams.restore import Restored
 from streams.room import Room
 from streams.store import StandsFor, Store, StoreIdentity
 from streams.tasks import Task
-from streams.transaction import Committed, Outcome, Transaction, Unknown
+from streams.transaction import Aborted, Committed, Outcome, Transaction, Unknown
 from tests.support.outputs import each_of
 from tests.unit.messages import PREFIX
 from tests.unit.test_engine import Cluster, World
@@ -99,11 +99,12 @@ class Log(Cluster):
         self.lost: set[int] = set()
         self.before: Callable[[int], None] = lambda _: None
 
-    def commit(self, transaction: Transaction, meanwhile: Callable[[], object] = lambda: None) -> Outcome:
+    def commit(self, transaction: Transaction, meanwhile: Callable[[], str] = lambda: "") -> Outcome:
         self.attempts_count += 1
         number = self.attempts_count
         self.before(number)
-        meanwhile()
+        if why_not := meanwhile():
+            return Aborted(why_not)
         said = self.said.get(number)
         if said is None or number in self.lost:
             self.committed.append(transaction)

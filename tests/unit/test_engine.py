@@ -89,9 +89,10 @@ class Cluster:
         self.successor = Cluster()
         return self.successor
 
-    def commit(self, transaction: Transaction, meanwhile: Callable[[], object] = lambda: None) -> Outcome:
+    def commit(self, transaction: Transaction, meanwhile: Callable[[], str] = lambda: "") -> Outcome:
         self.attempts_count += 1
-        meanwhile()
+        if why_not := meanwhile():
+            return Aborted(why_not)
         self.returns.wait(30)
         said = self.outcomes.pop(0) if self.outcomes else self.judge(transaction)
         if said is not None:

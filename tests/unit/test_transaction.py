@@ -80,9 +80,23 @@ def test_an_epoch_is_one_transaction_with_its_offsets_in_it_before_the_commit(wo
 def test_what_is_done_meanwhile_is_done_when_the_client_has_all_records_and_before_anything_is_waited_for(worker: Worker) -> None:
     producer = worker.start()
     calls = worker.cluster.client.calls
-    producer.commit(WHOLE, lambda: calls.append("meanwhile"))
+
+    def meanwhile() -> str:
+        calls.append("meanwhile")
+        return ""
+
+    producer.commit(WHOLE, meanwhile)
     at = IN_ORDER.index("send_offsets_to_transaction")
     assert calls == ["init_transactions", *IN_ORDER[:at], "meanwhile", *IN_ORDER[at:]]
+
+
+def test_i9_what_is_found_out_meanwhile_aborts_the_transaction_and_the_next_one_goes_on(worker: Worker) -> None:
+    producer = worker.start()
+    assert producer.commit(WHOLE, lambda: "it is not ours") == Aborted("ILLEGAL_GENERATION: it is not ours")
+    client = worker.cluster.client
+    assert client.calls[-2:] == ["produce", "abort_transaction"]
+    assert client.offsets == []
+    assert isinstance(producer.commit(WHOLE), Committed)
 
 
 def test_i9_a_transaction_without_records_carries_offsets_and_metadata_too(worker: Worker) -> None:
