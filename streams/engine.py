@@ -38,7 +38,7 @@ from streams.pipeline import Pipeline, Verdict, fits
 from streams.preflight import check_rights
 from streams.registry import connect
 from streams.restore import Restorer
-from streams.room import RECORD_BYTES, RECORD_BYTES_IN_COLUMNS
+from streams.room import record_bytes
 from streams.sends import Sends
 from streams.settings import Settings
 from streams.store import StoreResources
@@ -148,7 +148,7 @@ class Engine:
         restorer = Restorer(settings, resources, self.ownership.disk, _now_ms, self.waits[1], self.meter)
         # The group first: what it refuses is refused before a predecessor with the same id is fenced.
         in_columns = any(stage.columns_from for stage in self.ownership.topology)
-        group = GroupConsumer(settings, RECORD_BYTES_IN_COLUMNS if in_columns else RECORD_BYTES)
+        group = GroupConsumer(settings, record_bytes(settings.memory_mb, in_columns=in_columns))
         self.ownership.connect(group, restorer, self.waits[0])
         self.connect(group, TransactionalProducer.of(settings, self.committer.reach, self.waits[0]))
 

@@ -8,6 +8,8 @@ RECORD_BYTES = 2_560
 """Of an epoch's record beside its bytes: message, event, row of the batch, state before and after, outputs."""
 RECORD_BYTES_IN_COLUMNS = 300
 """The same where a stage takes columns, which leave little but the message as an object (bench/README.md, "Learnt")."""
+IN_COLUMNS_MEMORY_MB_MIN = 512
+"""Budgets that were measured to have room for epochs so large; with 128 MB a worker took 110 more than with small ones."""
 MESSAGE_COPIES = 4
 """Of a message's bytes: as they came, decoded, in the state or a dead letter, and encoded."""
 WRITTEN_COPIES = 3
@@ -16,6 +18,11 @@ EPOCHS_IN_MEMORY = 3
 """Epochs that share the budget: one commits, the next one is decided, and the records behind it were polled."""
 GROWTH = 2
 """A step asks for so many times what was taken: the first records say how large the others may be, and may be wrong."""
+
+
+def record_bytes(memory_mb: int, *, in_columns: bool) -> int:
+    """Give what a record of an epoch takes beside its bytes, for a worker with this budget."""
+    return RECORD_BYTES_IN_COLUMNS if in_columns and memory_mb >= IN_COLUMNS_MEMORY_MB_MIN else RECORD_BYTES
 
 
 @dataclass

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer
 from schemas.topics import MAX_CHANGELOG_BYTES
 from streams.budget import MEBIBYTE, MEMORY_MB_MAX, MEMORY_MB_MIN, Budget, fetch_config
 from streams.group import GroupConsumer
-from streams.room import MESSAGE_COPIES, RECORD_BYTES, WRITTEN_COPIES, Room
+from streams.room import MESSAGE_COPIES, RECORD_BYTES, WRITTEN_COPIES, Room, record_bytes
 from streams.settings import Settings
 from streams.taking import take
 
@@ -110,6 +110,13 @@ def test_a_backlog_is_a_poll_that_fills_half_of_what_there_is_room_for() -> None
     narrow = Room(16 << 20, 8_000)
     room = (16 << 20) // (RECORD_BYTES + MESSAGE_COPIES * 100_000)
     assert [narrow.is_half_full(count, count * 100_000) for count in (room // 2 - 1, room // 2 + 1)] == [False, True]
+
+
+@pytest.mark.parametrize(("memory_mb", "in_columns", "found"), [(512, True, 300), (511, True, 2_560), (512, False, 2_560)])
+def test_an_epoch_has_more_records_in_columns_where_the_budget_was_measured_to_have_room(
+    memory_mb: int, found: int, *, in_columns: bool
+) -> None:
+    assert record_bytes(memory_mb, in_columns=in_columns) == found
 
 
 def test_i5_three_epochs_are_in_memory_together_and_each_has_a_third_of_the_share() -> None:
