@@ -200,7 +200,7 @@ class Engine:
         """Give how long the next poll may wait for an epoch to fill; an epoch that took so long has let it fill already."""
         if self._ticker.is_asked or self._sends_may_go():
             return AT_ONCE_S
-        return max(self._polled_at_s + self.settings.epoch_wait_ms / 1000 - now_s, AT_ONCE_S)
+        return max(self.settings.epoch_wait_ms / 1000 - (now_s - self._polled_at_s), AT_ONCE_S)
 
     async def follow(self, polled: Polled) -> None:
         """Act on what a poll said beside its records."""

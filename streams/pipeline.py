@@ -87,15 +87,14 @@ class Pipeline:
         while True:
             await self._ownership.look_at_disk()
             attempt, carried = await self._decide_beside(epoch, before)
+            concluded: Verdict | None = None
             if before is not None:
                 if not isinstance(carried.outcome, Committed):
                     self._attempts.discard(attempt)
-                outcome = await self._carrier.conclude(before, carried)
-                await self._carrier.follow(carried.polled)
-                if not isinstance(outcome, Committed):
-                    return await self._end(before.epoch, outcome)
-            else:
-                await self._carrier.follow(carried.polled)
+                concluded = await self._carrier.conclude(before, carried)
+            await self._carrier.follow(carried.polled)
+            if before is not None and not isinstance(concluded, Committed):
+                return await self._end(before.epoch, concluded)
             if not isinstance(attempt, Decided):
                 return await self._end(epoch, attempt)
             ahead, cut = await self._intake.epoch_of(carried.polled, epoch.number + 1, self._carrier.epochs_count)

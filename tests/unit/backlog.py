@@ -104,7 +104,7 @@ class Log(Cluster):
         number = self.attempts_count
         self.before(number)
         if why_not := meanwhile():
-            return Aborted(why_not)
+            return self.said.get(number) or Aborted(why_not)  # nobody knows if the client does not return from the abort
         said = self.said.get(number)
         if said is None or number in self.lost:
             self.committed.append(transaction)

@@ -227,12 +227,12 @@ def test_i1_what_a_poll_raises_while_an_epoch_is_sent_ends_the_worker_when_that_
     async def script(backlog: Backlog) -> None:
         poll = backlog.consumer.poll
 
-        def fails(_: float) -> Polled:
+        def fails(wait_s: float) -> Polled:
             if backlog.consumer.polls_count == 3:
                 raise ValueError("the client is broken")
-            return poll(_)
+            return poll(wait_s)
 
-        backlog.consumer.poll = fails  # type: ignore[method-assign]
+        backlog.consumer.poll = fails  # type: ignore[method-assign, assignment]
         with pytest.raises(ValueError, match="the client is broken"):
             await backlog.engine.run()
         assert (len(backlog.cluster.committed), backlog.engine.epochs_count) == (2, 2)
@@ -248,12 +248,12 @@ def test_a_poll_that_does_not_return_ends_the_worker_though_an_epoch_is_on_its_w
     async def script(backlog: Backlog) -> None:
         poll, lets_go = backlog.consumer.poll, threading.Event()
 
-        def hangs(_: float) -> Polled:
+        def hangs(wait_s: float) -> Polled:
             if backlog.consumer.polls_count == 3:
                 lets_go.wait(20)
-            return poll(_)
+            return poll(wait_s)
 
-        backlog.consumer.poll = hangs  # type: ignore[method-assign]
+        backlog.consumer.poll = hangs  # type: ignore[method-assign, assignment]
         backlog.engine.threads.call_timeout_s = 0.2
         thread = backlog.engine.threads._kafka
         with pytest.raises(ClientStuckError):
