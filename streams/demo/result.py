@@ -69,7 +69,8 @@ class Result:
         if self.kill_asked and not planned[0].counts:
             return (
                 f"all rows are right, but {planned[0].worker} was killed after {planned[0].epochs_count} epochs with "
-                f"{planned[0].lag_records} records of lag, which proves nothing: give it more --orders, or --no-kill"
+                f"{planned[0].lag_records:,} records of lag, which proves nothing: "
+                "run it again when this machine has less to do, give it more --orders, or --no-kill"
             )
         return ""
 

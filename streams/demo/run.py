@@ -101,7 +101,7 @@ class Run:
         self._result.phases_s["workers"] = time.monotonic() - self._began_s
         self._sender.start()
         sending_s = time.monotonic()
-        end_s = sending_s + END_S + orders / END_ORDERS_PER_S + self._sender.paced_s
+        end_s = sending_s + END_S + orders / END_ORDERS_PER_S + self._sender.paced_s_max
         while not self._is_done():
             if time.monotonic() > end_s:
                 self._result.remarks.append(f"judged after {end_s - sending_s:.0f} s, before everything was processed")

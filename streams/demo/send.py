@@ -16,8 +16,8 @@ PACED_RATIO = 0.45
 SLOW_RATIO_MAX = 0.8
 """Of all events: up to there the sender goes on slowly until the victim has its epochs behind it. Epochs on a busy
 machine take a second, and a burst that came earlier would be over before the kill is due."""
-SLOWER_BY = 4
-"""So that the 35 % between the two ratios last half a minute: 11 epochs of three seconds."""
+SLOWER_BY = 16
+"""So that the 35 % between the two ratios last 100 s: 11 epochs of nine seconds, on a machine that has other work to do."""
 PACED_S = 8.0
 """How long the paced part takes when no rate is given."""
 ARMED_RATIO = 0.5
@@ -56,7 +56,8 @@ class Sender(threading.Thread):
         self._publisher = publisher
         self._arm = arm
         self._events_per_s = events_per_s or max(1, self.paced_count) / PACED_S
-        self.paced_s = self.paced_count / self._events_per_s if self.paced_count else 0.0
+        self.slow_count = max(self.paced_count, int(len(records) * SLOW_RATIO_MAX))
+        self.paced_s_max = (self.paced_count + SLOWER_BY * (self.slow_count - self.paced_count)) / self._events_per_s
         self._stop_asked = threading.Event()
 
     def __enter__(self) -> Self:
@@ -71,8 +72,7 @@ class Sender(threading.Thread):
         """Send everything; ``error`` says what went wrong."""
         try:
             self._send_paced(self.paced_count, self._events_per_s)
-            slow_count = max(self.paced_count, int(self.total_count * SLOW_RATIO_MAX))
-            self._send_paced(slow_count, self._events_per_s / SLOWER_BY, unless=self.may_burst)
+            self._send_paced(self.slow_count, self._events_per_s / SLOWER_BY, unless=self.may_burst)
             self.burst_s = time.monotonic()
             self._send_rest()
             self._publisher.close()

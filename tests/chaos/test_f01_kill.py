@@ -9,7 +9,7 @@ import pytest
 
 from connectors.ground_truth import truth_of
 from connectors.sources.generator import plan
-from connectors.sources.publish import Publisher, publish
+from connectors.sources.publish import Publisher
 from streams import metrics
 from streams.in_columns import MEMORY_MB_MIN
 from streams.kill_points import KILL_POINTS
@@ -19,6 +19,7 @@ from tests.support.columns import NEEDS_EXTENSION
 from tests.support.counts import TASKS
 from tests.support.killing import kill_at_work
 from tests.support.pages import values
+from tests.support.sending import in_parts
 from tests.support.worker import Worker
 from tests.support.workers import Deployment, wait_for
 
@@ -71,11 +72,11 @@ def test_f01_i1_workers_killed_at_random_moments_lose_and_repeat_nothing(
         tally.start("w1")
         tally.start("w2")
         wait_for("both workers have tasks", lambda: all(worker.tasks() for worker in tally.alive()))
-        publish(whole, broker.cluster, topics)
-        for _ in range(2):
-            goal = tally.committed("orders") + chance.randrange(200, 2_000)
-            wait_for("some more is committed", lambda: tally.committed("orders") >= goal)  # noqa: B023 - waited for at once
-            killed = kill_at_work(tally, tally.alive(), chance)
+        for part in in_parts(whole.sent, 2):
+            with tally.sending(part, events_per_s=2_000):
+                goal = tally.committed("orders") + chance.randrange(200, 2_000)
+                wait_for("some more is committed", lambda: tally.committed("orders") >= goal)  # noqa: B023 - waited for at once
+                killed = kill_at_work(tally, tally.alive(), chance)
             tally.start(killed.worker.worker_id)
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()
@@ -91,12 +92,12 @@ def test_f01_i1_workers_killed_while_they_decide_in_columns_lose_and_repeat_noth
         tally.start("w1")
         tally.start("w2")
         wait_for("both workers have tasks", lambda: all(worker.tasks() for worker in tally.alive()))
-        publish(whole, broker.cluster, topics)
-        for _ in range(2):
-            victims = wait_for(
-                "a worker decides in columns", lambda: [w for w in tally.alive() if sum(values(w, metrics.IN_COLUMNS))]
-            )
-            killed = kill_at_work(tally, victims, chance)
+        for part in in_parts(whole.sent, 2):
+            with tally.sending(part, events_per_s=5_000):
+                victims = wait_for(
+                    "a worker decides in columns", lambda: [w for w in tally.alive() if sum(values(w, metrics.IN_COLUMNS))]
+                )
+                killed = kill_at_work(tally, victims, chance)
             tally.start(killed.worker.worker_id)
         verdict = tally.finish(truth_of(whole))
     assert verdict.exact, verdict.headline()

@@ -34,7 +34,7 @@ def test_i7_order_of_arrival_is_kept_per_key_across_a_join_and_a_takeover(
         wait_for("w1 has every task", lambda: len(first.tasks()) == TASKS)
         publish(placed, broker.cluster, topics)
         wait_for("every order is placed, so that no capture waits", lambda: tally.lag() == 0)
-        with tally.sending(captures.sent, events_per_s=300) as sending:
+        with tally.sending(captures.sent, events_per_s=120) as sending:
             wait_for("w1 commits", lambda: first.epochs_count() >= 10)
             second = tally.start("w2", EVERY_STEP)
             wait_for("both share the tasks", lambda: len(first.tasks()) == len(second.tasks()) == TASKS // 2)

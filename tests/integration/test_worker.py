@@ -33,8 +33,8 @@ def test_the_classic_protocol_survives_a_kill(broker: LocalBroker, topics: str, 
     with Deployment(tmp_path, broker.cluster, topics, group_protocol="classic", epoch_records_max=300) as tally:
         first, second = tally.start("w1"), tally.start("w2")
         wait_for("both workers have tasks", lambda: len(first.tasks()) == len(second.tasks()) == TASKS // 2)
-        publish(whole, broker.cluster, topics)
-        killed = kill_at_work(tally, [second])
+        with tally.sending(whole.sent, events_per_s=500):
+            killed = kill_at_work(tally, [second])
         assert len(killed.tasks) == 6
         wait_for("w1 has every task", lambda: len(first.tasks()) == TASKS)
         verdict = tally.finish(truth_of(whole))

@@ -24,7 +24,8 @@ class Killed:
 def kill_at_work(tally: Deployment, victims: Sequence[Worker], chance: random.Random | None = None) -> Killed:
     """Kill one of ``victims`` that has committed epochs, runs settlement tasks and lags behind in just these.
 
-    It is frozen first: what is true of a frozen worker is still true when it dies.
+    It is frozen first: what is true of a frozen worker is still true when it dies. Events that come once it is frozen are
+    not its lag, so they may go on coming: where none do, a slow look can find that all the work is done.
     """
     chance = chance or random.Random(0)
 
@@ -33,8 +34,9 @@ def kill_at_work(tally: Deployment, victims: Sequence[Worker], chance: random.Ra
         tasks, epochs_count = [name for name in victim.tasks() if name.startswith("settlement/")], victim.epochs_count()
         if not tasks or not epochs_count:
             return None
+        ends = tally.ends()
         victim.signal(signal.SIGSTOP)
-        if lag := tally.lag(tasks):
+        if lag := tally.lag(tasks, ends):
             return Killed(victim, tasks, epochs_count, lag)
         victim.signal(signal.SIGCONT)
         return None

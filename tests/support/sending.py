@@ -16,6 +16,12 @@ CHUNK_RECORDS = 50
 """Sent at once; then the pace decides how long to wait."""
 
 
+def in_parts(records: Sequence[Sent], count: int) -> list[Sequence[Sent]]:
+    """Cut records into as many parts of one length, in order; the last may be shorter."""
+    length = -(-len(records) // count)
+    return [records[first : first + length] for first in range(0, len(records), length)]
+
+
 class Sending:
     """Sends records at a pace, from a thread; leaving the context sends the rest at once and waits until all are delivered."""
 

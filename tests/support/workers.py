@@ -127,15 +127,24 @@ class Deployment:
         """Give the folder of a worker's stores."""
         return self.folder / home / "state" / f"{self.prefix}{worker_id}"
 
-    def lag(self, tasks: Iterable[str] | None = None) -> int:
-        """Give how many delivered events are not committed yet: all, or those of the settlement tasks among ``tasks``."""
+    def ends(self) -> dict[tuple[str, int], int]:
+        """Give the offset behind the last event of every input partition."""
+        return {
+            (name, partition): end
+            for name in (ORDERS.named(self.prefix), PAYMENTS.named(self.prefix))
+            for partition, end in end_offsets(self.cluster, name, committed_only=False).items()
+        }
+
+    def lag(self, tasks: Iterable[str] | None = None, ends: Mapping[tuple[str, int], int] | None = None) -> int:
+        """Give how many delivered events are not committed yet: all, or those of the settlement tasks among ``tasks``.
+
+        ``ends`` are of an earlier look: then what came since is left out.
+        """
+        ends = self.ends() if ends is None else ends
         committed = read_group_offsets(self.cluster, self.group_id)
         partitions = None if tasks is None else {int(task.split("/")[1]) for task in tasks if task.startswith("settlement/")}
         return sum(
-            end - committed.get((name, partition), 0)
-            for name in (ORDERS.named(self.prefix), PAYMENTS.named(self.prefix))
-            for partition, end in end_offsets(self.cluster, name, committed_only=False).items()
-            if partitions is None or partition in partitions
+            max(0, end - committed.get(where, 0)) for where, end in ends.items() if partitions is None or where[1] in partitions
         )
 
     def sending(self, records: Sequence[Sent], events_per_s: float) -> Sending:
