@@ -12,6 +12,9 @@ from typing import Any
 
 from tests.support.waiting import wait_for
 
+PAGE_TIMEOUT_S = 10.0
+"""A worker on a busy machine answers between two batches, and a batch in columns takes seconds there."""
+
 
 class Worker:
     """One worker process and its log. Its end must be accounted for: see :meth:`unexpected_end`."""
@@ -34,7 +37,7 @@ class Worker:
     def status(self) -> dict[str, Any]:
         """Give its status page, empty when it does not answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/status", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}/status", timeout=PAGE_TIMEOUT_S) as answer:
                 found: dict[str, Any] = json.load(answer)
                 return found
         except (OSError, urllib.error.URLError, json.JSONDecodeError):
@@ -74,7 +77,7 @@ class Worker:
         self.process.kill()
         self.process.wait(10)
 
-    def stop(self, timeout_s: float = 10.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         """SIGTERM; give the exit code, of which anything but 0 also fails the run."""
         self._expected_code = 0
         self.process.terminate()
