@@ -61,7 +61,8 @@ class Reader:
             if type(event) not in self._expected[topic]:
                 _refuse_type(topic, event)
         except Undecodable as error:
-            return Cause("undecodable", error.reason, str(error), error)
+            # The reason says all; where our reader noticed says nothing, and a trace is dear.
+            return Cause("undecodable", error.reason, str(error), Undecodable.__qualname__)
         refused = self._admission and self._admission.refusal(self._topics[topic], message, event)
         if refused:
             return Cause("envelope", refused.reason, refused.detail)

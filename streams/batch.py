@@ -204,8 +204,7 @@ class EngineBatch:
         try:
             outcome = decide(state, row.event, *facts)
         except Exception as error:  # noqa: BLE001 - I8: the record is buried with the reason, its neighbours go on
-            cause = Cause("exception", type(error).__name__, f"decide raised {type(error).__name__}: {error}", error)
-            self._bury(row.message, cause)  # type: ignore[attr-defined]
+            self._bury(row.message, Cause.raised(error))  # type: ignore[attr-defined]
             return None
         if type(outcome) is Decision:
             self._effects.count(self.tasks[row.partition], "applied", 1)

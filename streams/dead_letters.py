@@ -28,13 +28,23 @@ _OURS = ("__streams.errors.", "__tally.errors.")
 class Cause:
     """Why a record is buried: ``reason`` in one word, ``message`` a sentence.
 
-    ``error_class`` is undecodable, envelope, rule or exception.
+    ``error_class`` is undecodable, envelope, rule or exception. It says of an exception what a dead letter says, and does not
+    hold it: its traceback leads to frames, these to the batch, and the batch to this, so that all messages of the epoch would
+    stay in memory until the collector of cycles comes by, which is rarely.
     """
 
     error_class: str
     reason: str
     message: str
-    exception: BaseException | None = None
+    exception: str = ""
+    stacktrace: str = ""
+
+    @classmethod
+    def raised(cls, error: Exception) -> Cause:
+        """Give why a record is buried that a rule could not decide; the trace ends where it was raised."""
+        name = type(error).__name__
+        trace = "".join(traceback.format_exception(error))[-MAX_STACKTRACE_CHARACTERS:]
+        return cls("exception", name, f"decide raised {name}: {error}", type(error).__qualname__, trace)
 
 
 def dead_letter_headers(
@@ -50,13 +60,10 @@ def dead_letter_headers(
     """Give the headers of a dead letter: the original ones first, then ours, renewed if it died before."""
     kept = [header for header in original or [] if not header[0].startswith(_OURS)]
     attempts = [value for name, value in original or [] if name == _ATTEMPT]
-    # Of a value that cannot be read the reason says all, and where our reader noticed says nothing; it is dear, too.
-    raised = cause.exception if cause.error_class == "exception" else None
-    stacktrace = "" if raised is None else "".join(traceback.format_exception(raised))
     ours = {
-        "__streams.errors.exception": type(cause.exception).__qualname__ if cause.exception else cause.reason,
+        "__streams.errors.exception": cause.exception or cause.reason,
         "__streams.errors.message": cause.message[:MAX_MESSAGE_CHARACTERS],
-        "__streams.errors.stacktrace": stacktrace[-MAX_STACKTRACE_CHARACTERS:],
+        "__streams.errors.stacktrace": cause.stacktrace,
         "__streams.errors.topic": topic,
         "__streams.errors.partition": str(partition),
         "__streams.errors.offset": str(offset),

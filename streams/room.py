@@ -8,8 +8,8 @@ RECORD_BYTES = 2_560
 """Of an epoch's record beside its bytes: message, event, row of the batch, state before and after, outputs."""
 RECORD_BYTES_IN_COLUMNS = 300
 """The same where a stage takes columns, which leave little but the message as an object (bench/README.md, "Learnt")."""
-IN_COLUMNS_MEMORY_MB_MIN = 512
-"""Budgets that were measured to have room for epochs so large; with 128 MB a worker took 110 more than with small ones."""
+IN_COLUMNS_MEMORY_MB_MIN = 256
+"""Budgets that were measured to have room for epochs so large; with 128 MB a worker took 40 more than it may."""
 MESSAGE_COPIES = 4
 """Of a message's bytes: as they came, decoded, in the state or a dead letter, and encoded."""
 WRITTEN_COPIES = 3

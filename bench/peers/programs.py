@@ -113,13 +113,17 @@ def twice(start: Callable[[Run], AbstractContextManager[list[Worker]]]) -> Calla
 # This product.
 
 
-def _product(workers_count: int) -> Callable[[Run], AbstractContextManager[list[Worker]]]:
+SMALL_MB = 64
+"""Of memory budget, where the default is 512: below what columns need, so it decides records one by one."""
+
+
+def _product(workers_count: int, **told: object) -> Callable[[Run], AbstractContextManager[list[Worker]]]:
     @contextmanager
     def start(run: Run) -> Iterator[list[Worker]]:
         with ExitStack() as stack:
             workers = []
             for number in range(1, workers_count + 1):
-                changes = {"worker_id": f"b{number}", "home": run.folder / f"home-{number}"}
+                changes = {"worker_id": f"b{number}", "home": run.folder / f"home-{number}", **told}
                 settings = run.settings.model_copy(update=changes)
                 log_file = run.folder / f"worker-{number}.log"
                 workers.append(stack.enter_context(running_worker(settings, log_file, MAIN_WORKER)))
@@ -292,6 +296,10 @@ PEERS: Mapping[str, Peer] = {
             pair=_product(2),
         ),
         Peer("product-2", "this product, two workers", _product(2), _group_of, is_ours=True, configuration=_our_configuration),
+        Peer(
+            "product-small", f"this product, one worker with a memory budget of {SMALL_MB} MB", _product(1, memory_mb=SMALL_MB),
+            _group_of, is_ours=True, configuration=lambda settings: {**_our_configuration(settings), "memory_mb": SMALL_MB},
+        ),
         Peer(
             "limit", "Kafka's client alone with product-1's records", _limit,
             lambda settings: f"{_limit_prefix(settings.prefix)}limit",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -97,6 +99,24 @@ def test_i4_every_record_is_applied_duplicate_or_dead_and_the_counters_add_up_pe
         assert counter["consumed"] == counter["applied"] + counter["duplicates"] + counter["dead"]
     assert [output.topic for output in each_of(effects.outputs)].count(PAYMENTS_DLQ.named(PREFIX)) == 1
     assert len(effects.outputs) == 5
+
+
+@pytest.mark.parametrize("value", [UNREADABLE["invalid_utf8"], GOOD], ids=["it cannot be read", "decide raises"])
+def test_i5_a_record_that_is_buried_does_not_keep_its_batch_in_memory_until_cycles_are_collected(value: bytes) -> None:
+    def decide(_: None, event: OrderPlaced) -> Decision[None]:
+        raise KeyError(event.order_id)
+
+    gc.disable()
+    try:
+        batch, effects, _ = begun(SETTLEMENT, [message("orders", 0, value)])
+        for row in batch.rows:
+            assert batch.attempt(row, decide, None) is None
+        assert len(effects.outputs) == 1
+        gone = weakref.ref(batch)
+        row = batch = None  # type: ignore[assignment]
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_i8_a_decide_that_raises_buries_its_record_with_the_exception_and_where_it_came_from() -> None:

@@ -112,7 +112,7 @@ def test_a_backlog_is_a_poll_that_fills_half_of_what_there_is_room_for() -> None
     assert [narrow.is_half_full(count, count * 100_000) for count in (room // 2 - 1, room // 2 + 1)] == [False, True]
 
 
-@pytest.mark.parametrize(("memory_mb", "in_columns", "found"), [(512, True, 300), (511, True, 2_560), (512, False, 2_560)])
+@pytest.mark.parametrize(("memory_mb", "in_columns", "found"), [(256, True, 300), (255, True, 2_560), (512, False, 2_560)])
 def test_an_epoch_has_more_records_in_columns_where_the_budget_was_measured_to_have_room(
     memory_mb: int, found: int, *, in_columns: bool
 ) -> None:

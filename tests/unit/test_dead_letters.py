@@ -55,7 +55,7 @@ def test_i5_a_stack_trace_is_cut_at_its_head_so_that_the_error_itself_is_kept() 
 
     with pytest.raises(ValueError, match="the end") as raised:
         deep(50)
-    stacktrace = dict(headers_of(Cause("exception", "ValueError", "m", raised.value), None))["__streams.errors.stacktrace"]
+    stacktrace = dict(headers_of(Cause.raised(raised.value), None))["__streams.errors.stacktrace"]
     assert stacktrace is not None
     assert len(stacktrace) <= MAX_STACKTRACE_CHARACTERS
     assert stacktrace.endswith(b" the end\n")
