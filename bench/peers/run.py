@@ -33,7 +33,7 @@ START_S = 120.0
 """From the start of the processes to the first commit; a virtual machine on a busy computer needs some of it."""
 STALL_S = 60.0
 """Without a commit for so long something is broken."""
-FOLLOW_S = 600.0
+FOLLOW_S = 300.0
 """Not through after so long it never is, though it moves: an agent of Faust that crashes loses its record, and is begun again."""
 ASK_S = 10.0
 

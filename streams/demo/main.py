@@ -112,7 +112,7 @@ def _local(given: Settings, console: Console, result: Result) -> Settings:
         console.print("Kafka: starting the local broker (the first time its jars are downloaded) ...", soft_wrap=True)
         status, started = broker_up(given)
         result.kafka = status.kafka_version or KAFKA_VERSION
-        up = "started" if started else "was already up"
+        up = f"started, and stays up: {_tally()} broker down ends it" if started else "was already up"
         console.print(f"Kafka: {result.kafka} at {status.bootstrap_servers}, {up}", soft_wrap=True)
     result.tail_command = _tail()
     return _named(given, result, status.bootstrap_servers, f"{_fresh_prefix()}.")
