@@ -212,10 +212,10 @@ async def add(partition: int, place: Place, amounts: Amounts) -> None:
     key = _packed(place)
     held = minutes.get(key)
     revision, sums = _held(held) if held is not None else (0, (0,) * len(amounts))
-    if held is None:
-        heappush(at.open, (minute_ms, key))
     sums = added(sums, amounts)
     minutes[key] = _packed((revision + 1, sums))
+    if held is None:  # and written: a minute that is open and has no row would stop this agent again and again
+        heappush(at.open, (minute_ms, key))
     await show(place, revision + 1, sums, "provisional")
 
 
