@@ -16,6 +16,7 @@ import msgspec
 from agents.ports import Limits
 from bench.limit import Spec
 from bench.main_topology import MAIN_WORKER
+from bench.memory import SMALL_BUDGET_MB
 from bench.peers.build import PEERS_FOLDER, maven_build, pom_versions, venv_build, venv_versions
 from bench.peers.rule_book import Told
 from bench.product import ROOT, ProductError, Worker, running, running_worker
@@ -111,10 +112,6 @@ def twice(start: Callable[[Run], AbstractContextManager[list[Worker]]]) -> Calla
 
 
 # This product.
-
-
-SMALL_MB = 64
-"""Of memory budget, where the default is 512: below what columns need, so it decides records one by one."""
 
 
 def _product(workers_count: int, **told: object) -> Callable[[Run], AbstractContextManager[list[Worker]]]:
@@ -297,8 +294,9 @@ PEERS: Mapping[str, Peer] = {
         ),
         Peer("product-2", "this product, two workers", _product(2), _group_of, is_ours=True, configuration=_our_configuration),
         Peer(
-            "product-small", f"this product, one worker with a memory budget of {SMALL_MB} MB", _product(1, memory_mb=SMALL_MB),
-            _group_of, is_ours=True, configuration=lambda settings: {**_our_configuration(settings), "memory_mb": SMALL_MB},
+            "product-small", f"this product, one worker with a memory budget of {SMALL_BUDGET_MB} MB, too small for columns",
+            _product(1, memory_mb=SMALL_BUDGET_MB), _group_of, is_ours=True,
+            configuration=lambda settings: {**_our_configuration(settings), "memory_mb": SMALL_BUDGET_MB},
         ),
         Peer(
             "limit", "Kafka's client alone with product-1's records", _limit,
