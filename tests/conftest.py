@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -27,6 +28,9 @@ os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
 # A shared machine's slowness is no defect (no deadline); a failure prints how to repeat it, and every run tries other examples.
 hypothesis_settings.register_profile("tally", deadline=None, print_blob=True, derandomize=False, max_examples=50)
 hypothesis_settings.load_profile("tally")
+
+SAID_LINES = 15
+"""Of each worker's log, in the report of a failed test."""
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -49,6 +53,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         own = item.get_closest_marker("own_broker")
         if own is not None and somebodys.servers():
             item.add_marker(pytest.mark.skip(reason=somebodys.why_skipped(own.args[0])))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put into the report of a failed test what its broker and its workers said last: their folders may go with the machine."""
+    report = yield
+    if report.failed:
+        given = getattr(item, "funcargs", {})
+        if isinstance(broker := given.get("broker"), LocalBroker):
+            report.sections.append(("what the broker said last", broker.log_tail()))
+        if isinstance(folder := given.get("tmp_path"), Path):
+            report.sections += [(f"the end of {log.name}", _end_of(log)) for log in sorted(folder.glob("*.log"))]
+    return report
+
+
+def _end_of(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-SAID_LINES:])
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,7 @@ def test_a_worker_says_what_it_did_and_a_frozen_broker_makes_it_neither_dead_nor
             assert (ask(worker, "health/live")[0], ask(worker, "health/ready")[0]) == (200, 200)
         finally:
             os.kill(broker.pid, signal.SIGCONT)
+        broker.wait_until_ready()  # it was away for longer than its own session: it elects itself anew
         tally.wait_consumed("orders", "payments")
 
         wait_for("it says how long a takeover takes", lambda: "a takeover of this worker's tasks takes about" in worker.text)
