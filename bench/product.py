@@ -41,6 +41,8 @@ WORKER = (sys.executable, "-c", "from streams.cli import main; main()")
 """The ``tally`` command, also where its script is not on the path."""
 TOLD = ("home", "memory_mb", "idle_after_ms")
 """Settings that a worker is told by the bench, beside those of the rules."""
+JOINS = "joins group"
+"""Logged by a worker that has everything imported and asks for tasks."""
 RUNS = re.compile(r"task (\S+) runs from")
 RESTORED = re.compile(r"restored (\d+) tasks: (\d+) records in ([\d.]+) s")
 LOG_TAIL_LINES = 15

@@ -31,6 +31,11 @@ def _per_key(size_bytes: Callable[[Result], int]) -> Value:
     return lambda run: size_bytes(run) / run.row.live_keys or None
 
 
+def _restore_cpu_us(run: Result) -> float | None:
+    """Give the workers' processor time for a record of a restore; with few records it is that of joining and opening."""
+    return run.restore_cpu_s * 1e6 / run.restored_count if run.restored_count else None
+
+
 def _log_per_event(run: Result) -> float | None:
     """Give what the changelog grew by; with its markers and the batches' headers."""
     if run.figures is None or not run.log_bytes_before:
@@ -59,6 +64,7 @@ COLUMNS = (
     Column("store_bytes_per_key_after", "store B/key after", ",.0f", _per_key(lambda run: run.store_bytes_after)),
     Column("log_bytes_per_event", "changelog B/event", ",.0f", _log_per_event),
     Column("restored_per_s", "restored/s", ",.0f", lambda run: run.restored_count / run.restore_s if run.restore_s else None),
+    Column("restore_cpu_us_per_record", "restore µs CPU", ".1f", _restore_cpu_us),
     Column("events_per_touched_key", "events/touched key", ".1f", lambda run: run.events_count / run.touched_count),
 )
 

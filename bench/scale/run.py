@@ -10,15 +10,17 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from bench.figures import Figures
+from bench.figures import Figures, Watch
 from bench.growth import disk_bytes
 from bench.main_job import Bench, failures_said
 from bench.peers.run import Backlog, drained_ends, figures_of, follow
-from bench.product import RUNS, Worker, parse_restore, running_worker
+from bench.product import JOINS, RUNS, Worker, parse_restore, running_worker
 from bench.scale.declare import program
 from bench.scale.judge import problems_of
 from bench.scale.preload import SETTLEMENT, preload
@@ -65,7 +67,16 @@ class Result(msgspec.Struct, frozen=True):
     store_bytes_after: int
     restored_count: int
     restore_s: float
+    restore_cpu_s: float
     preload_s: float
+
+
+@dataclass(frozen=True)
+class Started:
+    """Workers that have all tasks. ``cpu_s`` is the processor time of them all since each asked for its tasks: the restore."""
+
+    workers: list[Worker]
+    cpu_s: float
 
 
 class Run:
@@ -85,21 +96,24 @@ class Run:
         self._bench.say(f"{self._row.name}: {what}")
 
     @contextmanager
-    def workers(self, phase: str) -> Iterator[list[Worker]]:
+    def workers(self, phase: str) -> Iterator[Started]:
         """Run the row's workers; when it is entered, each has its share of the tasks, restored and running.
 
         Raises:
             ProductError: one died, or they did not get that far.
         """
         with ExitStack() as stack:
-            workers = []
+            workers, cpu_s = [], 0.0
             for number in range(1, self._row.workers + 1):
                 settings = self.settings.model_copy(update={"worker_id": f"b{number}"})
                 log_file = self._folder / f"{phase}-{number}.log"
-                workers.append(stack.enter_context(running_worker(settings, log_file, self._program)))
+                worker = stack.enter_context(running_worker(settings, log_file, self._program))
+                worker.wait_for(partial(_has_joined, worker), "joined its group")
+                workers.append(worker)
+                cpu_s -= _cpu_s(worker)
             for worker in workers:
                 worker.wait_for(lambda: self._all_run(workers), "had all its tasks", within_s=RESTORE_S, look_s=0.1)
-            yield workers
+            yield Started(workers, cpu_s + sum(map(_cpu_s, workers)))
             for worker in workers:
                 worker.stop()
 
@@ -115,12 +129,12 @@ class Run:
         Raises:
             ProductError: a worker died, or stopped moving.
         """
-        with self.workers("run") as workers:
+        with self.workers("run") as started:
             publisher = Publisher(self.settings.cluster, self.settings.prefix)
             publisher.send(sent.sent, progress=lambda count: self.say(f"{count:,} events sent"))
             publisher.close()
             backlog = Backlog.of(self.settings.cluster, self.settings.prefix, self.settings.group_id, INTERNAL)
-            samples = follow(backlog, workers, self._bench.broker_pid, self.say, ends_itself=False)
+            samples = follow(backlog, started.workers, self._bench.broker_pid, self.say, ends_itself=False)
         return figures_of(samples, backlog, drained_ends(backlog, samples))
 
     def store_bytes(self) -> int:
@@ -133,6 +147,14 @@ class Run:
         return sum(log.stat().st_size for log in self._broker.folder.rglob(f"{name}-*/*.log"))
 
 
+def _has_joined(worker: Worker) -> bool:
+    return JOINS in worker.log()
+
+
+def _cpu_s(worker: Worker) -> float:
+    return Watch(worker.process.pid, broker_pid=0).now().cpu_s
+
+
 def measure(spec: Spec, broker: LocalBroker, folder: Path) -> Result:
     """Do one run: write the live orders, restore them, stop; start again, send events, judge."""
     run, row = Run(spec, broker, folder), spec.row
@@ -142,8 +164,8 @@ def measure(spec: Spec, broker: LocalBroker, folder: Path) -> Result:
     began_s = time.monotonic()
     live = preload(settings, orders, run.say)
     preload_s = time.monotonic() - began_s
-    with run.workers("restore") as workers:
-        restores = [parse_restore(worker.log()) for worker in workers]
+    with run.workers("restore") as started:
+        restores = [parse_restore(worker.log()) for worker in started.workers]
     log_bytes, store_bytes = run.log_bytes(), run.store_bytes()
     run.say("events are planned")
     sent = traffic(orders, row, spec.events_count, spec.seed)
@@ -163,6 +185,7 @@ def measure(spec: Spec, broker: LocalBroker, folder: Path) -> Result:
         store_bytes_after=run.store_bytes(),
         restored_count=sum(restore.records_count for restore in restores),
         restore_s=max(restore.seconds for restore in restores),
+        restore_cpu_s=started.cpu_s,
         preload_s=preload_s,
     )
 

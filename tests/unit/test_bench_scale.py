@@ -44,7 +44,7 @@ def result(row: Row, *problems: str, cpu_s: float = 0.05) -> Result:
     return Result(
         row=row, events_count=1_000, figures=figures, problems=list(problems), touched_count=500, rows_count=2 * keys,
         rows_bytes=166 * keys, log_bytes_before=190 * keys, log_bytes_after=190 * keys + 123_000, store_bytes_before=100 * keys,
-        store_bytes_after=200 * keys, restored_count=2 * keys, restore_s=0.5, preload_s=1.0,
+        store_bytes_after=200 * keys, restored_count=2 * keys, restore_s=0.5, restore_cpu_s=0.25, preload_s=1.0,
     )  # fmt: skip
 
 
@@ -187,4 +187,5 @@ def test_bytes_are_per_live_key_and_per_event() -> None:
     assert found["store_bytes_per_key_after"] == 200
     assert found["log_bytes_per_event"] == 123
     assert found["restored_per_s"] == 400_000
+    assert found["restore_cpu_us_per_record"] == 1.25
     assert found["events_per_touched_key"] == 2
