@@ -49,20 +49,27 @@ class Timers:
     def fire(
         self, batch: Batch, watermarks_ms: Iterable[tuple[int, int]]
     ) -> Iterator[tuple[int, OrderState, Decision[OrderState | None]]]:
-        """Give ``(partition, order before, what is left and what is said)`` for each order that is due, the longest due first."""
+        """Give ``(partition, order before, what is left and what is said)`` for each order that is due, the longest due first.
+
+        What fired is gone, also where nothing was due after all: the deployment's limits may be others than when it was noted,
+        and an order that is due later is noted anew.
+        """
         for partition, watermark_ms in watermarks_ms:
-            due = self._table.keys_below(partition, pack(">Q", watermark_ms + 1), FIRED_MAX)
-            if len(due) == FIRED_MAX:
+            fired = self._table.keys_below(partition, pack(">Q", watermark_ms + 1), FIRED_MAX)
+            if len(fired) == FIRED_MAX:
                 batch.again(partition)
-            slots = [(partition, key[_TIME_BYTES:]) for key in due]
-            before = {slot: order for slot, order in self._orders.get_many(slots).items() if order is not None}
+            self._table.put_same({partition: fired}, None)
+            found = self._orders.get_many([(partition, key[_TIME_BYTES:]) for key in fired])
             after: dict[Slot, OrderState | None] = {}
-            for slot, order in before.items():
-                decision = wake(order, slot[1], watermark_ms, self._limits)
-                after[slot] = decision.state
-                yield partition, order, decision
+            due: _Noted = {}
+            for slot, order in found.items():
+                if order is not None:
+                    decision = wake(order, slot[1], watermark_ms, self._limits)
+                    after[slot] = decision.state
+                    _note(due, slot, self._due_ms(decision.state))
+                    yield partition, order, decision
             self._orders.put_many(after)
-            self.follow(before, after)
+            self.move({}, due)
 
 
 def _note(due: _Noted, slot: Slot, time_ms: int | None) -> None:

@@ -12,7 +12,7 @@ from agents.settlement.lifecycle import WAITED_TOO_LONG, give_up_waiting
 from agents.settlement.state import ORDER_STATE, TIMERS
 from agents.testing import MemoryRuntime
 from schemas.events import Event, PaymentCaptured, UnmatchedPayment
-from schemas.topics import ORDER_STATUS, UNMATCHED_PAYMENTS
+from schemas.topics import ORDER_STATUS, UNMATCHED_PAYMENTS, UNPAID_ORDERS
 from tests.unit.orders import T0_MS, after, applied, cancelled, captured, failed, placed, refunded
 
 WEEK_MS = 7 * DAY_MS
@@ -142,3 +142,29 @@ def test_i5_one_epoch_fires_a_bounded_number_of_timers_and_asks_for_one_more(
     runtime.run(declare, [[(0, at("o-1", "order", late_ms)), (0, pay("o-1", "payment", late_ms))]])
     assert given_up(runtime) == [f"lost {4 - place}" for place in range(5)], "the oldest first"
     assert runtime.world.epochs[0] == 1 + 3
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(dedup_horizon_ms=2 * WEEK_MS), Limits(dedup_horizon_ms=DAY_MS), Limits(unpaid_after_ms=3 * DAY_MS)],
+    ids=["a longer horizon", "a shorter one", "more time to pay"],
+)
+def test_timers_of_other_limits_fire_once_and_stand_in_nobodys_way(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was noted with the limits of before is due at another time now: it fired for ever, and kept all later ones waiting."""
+    monkeypatch.setattr(timers, "FIRED_MAX", 2)
+    runtime = MemoryRuntime()
+    runtime.run(declare, [[(0, at(f"o-{number}", f"e-{number}", T0_MS + number)) for number in range(7)]])
+    runtime.run(declare, [[(0, pay("o-1", "paid", T0_MS + 1)), (0, pay("o-lost", "lost", T0_MS + 1))]])
+    runtime.limits = limits
+    for day in (8, 9, 30):
+        now_ms = T0_MS + day * DAY_MS
+        runtime.run(declare, [[(0, at(f"o-{day}", "placed", now_ms)), (0, pay(f"o-{day}", "paid", now_ms))]])
+        assert runtime.table(TIMERS).keys_below(0, now_ms.to_bytes(8, "big"), 100) == [], f"on day {day}"
+    assert given_up(runtime) == ["lost"]
+    unpaid = [emitted.key for emitted in runtime.world.rows[UNPAID_ORDERS.name]]
+    assert sorted(unpaid) == [b"o-0", *(b"o-%d" % number for number in range(2, 7))]
+    for day in (400, 401):  # closed, then forgotten
+        now_ms = T0_MS + day * DAY_MS
+        runtime.run(declare, [[(0, at(f"o-{day}", "placed", now_ms)), (0, pay(f"o-{day}", "paid", now_ms))]])
+    assert {slot[1] for slot in runtime.world.tables[ORDER_STATE.name]} == {b"o-400", b"o-401"}
+    assert {slot[1][8:] for slot in runtime.world.tables[TIMERS.name]} == {b"o-400", b"o-401"}
