@@ -12,8 +12,9 @@ from polars import col, lit
 from agents.flows import MINUTE_MS
 from agents.ports import Columns, Found, Keys, Limits
 from agents.settlement.clocks import Clocks
+from agents.settlement.column_keys import keys_of
+from agents.settlement.column_lifecycle import due_ms
 from agents.settlement.decide import FIRST_TIME_MS, LAST_TIME_MS
-from agents.settlement.lifecycle import HOUR_MS
 from schemas.events import OrderCancelled, OrderPlaced, PaymentCaptured, PaymentFailed, PaymentRefunded
 from schemas.packed import PackedColumns
 
@@ -126,24 +127,6 @@ class Gathering:
             pl.max_horizontal(reached_ms - limits.grace_ms - MINUTE_MS, 0).alias("over_ms"),
         )  # fmt: skip
         return self._every.join(times, on="at", how="left", maintain_order="left")
-
-
-def keys_of(orders: pl.DataFrame) -> Keys:
-    """Give where the states of orders are, which are sorted by partition."""
-    keys, begin, found = orders["order_id"].cast(pl.Binary).to_list(), 0, {}
-    for count, partition in orders["partition"].rle().struct.unnest().iter_rows():
-        found[partition] = keys[begin : begin + count]
-        begin += count
-    return found
-
-
-def due_ms(limits: Limits, newest_ms: pl.Expr, placed_at_ms: pl.Expr, captured_ms: pl.Expr) -> pl.Expr:
-    """As ``lifecycle.due_ms``, of an order that is not closed and in which nothing waits; ``captured_ms``: its first capture."""
-    closing_ms = (newest_ms + limits.dedup_horizon_ms) // HOUR_MS * HOUR_MS + HOUR_MS
-    until_ms = placed_at_ms + limits.unpaid_after_ms
-    ended_in_time = pl.min_horizontal(captured_ms, "cancelled_at_ms") <= until_ms
-    is_asked = ~(col("was_unpaid") | ended_in_time.fill_null(value=False)).fill_null(value=False)
-    return pl.min_horizontal(closing_ms, pl.when(is_asked).then(until_ms - until_ms % MINUTE_MS + MINUTE_MS + limits.grace_ms))
 
 
 def _common(kind: type, events: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,8 @@ from polars import col, lit
 from agents.flows import ATTEMPTS, CUSTOMERS, DELAYS, MINUTE_MS, MONEY, PRODUCTS, Flow
 from agents.ports import Limits
 from agents.quantiles import bucket_of
-from agents.settlement.column_batch import Gathered, due_ms
+from agents.settlement.column_batch import Gathered
+from agents.settlement.column_lifecycle import due_ms
 from agents.settlement.state import Capture
 from schemas.events import OrderCancelled, OrderPlaced, PaymentCaptured, PaymentFailed, PaymentRefunded
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 
 import polars as pl
 from polars import col
@@ -19,8 +18,9 @@ from polars import col
 from agents.flows import MONEY, Flow
 from agents.ports import Found, Keys, Limits
 from agents.settlement.clocks import Clocks
-from agents.settlement.column_batch import IS_PAYMENT, KINDS, Gathering, keys_of
+from agents.settlement.column_batch import IS_PAYMENT, KINDS, Gathering
 from agents.settlement.column_booking import booked_orders, moved
+from agents.settlement.column_keys import due_of, keys_of
 from agents.settlement.column_rules import broken
 from agents.settlement.timers import Due
 from schemas.events import OrderPlaced, PaymentCaptured
@@ -57,9 +57,7 @@ class Booked:
 
     def due(self, name: str) -> Due:
         """Give when those of :attr:`orders` that moved in time were due (``was_due_ms``), or are due now (``due_ms``)."""
-        due = self.orders.filter(col("was_due_ms").ne_missing(col("due_ms")) & col(name).is_not_null())
-        keys, times_ms = keys_of(due), iter(due[name])
-        return {partition: (list(islice(times_ms, len(some))), some) for partition, some in keys.items()}
+        return due_of(self.orders.filter(col("was_due_ms").ne_missing(col("due_ms")) & col(name).is_not_null()), name)
 
     def sums(self, flow: Flow) -> Iterator[tuple[tuple[str, ...], int, tuple[int, ...]]]:
         """Give ``(dimensions, minute, amounts)`` of what was added to a flow, by all tasks together."""
