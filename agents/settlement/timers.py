@@ -58,8 +58,9 @@ class Timers:
         """
         now_ms, fired = dict(watermarks_ms), {}
         for partition, watermark_ms in now_ms.items():
-            fired[partition] = self._table.keys_below(partition, pack(">Q", watermark_ms + 1), FIRED_MAX)
-            if len(fired[partition]) == FIRED_MAX:
+            if due := self._table.keys_below(partition, pack(">Q", watermark_ms + 1), FIRED_MAX):
+                fired[partition] = due
+            if len(due) == FIRED_MAX:
                 batch.again(partition)
         self._table.put_same(fired, None)
         keys: Keys = {partition: [*dict.fromkeys(key[_TIME_BYTES:] for key in some)] for partition, some in fired.items()}
