@@ -41,7 +41,7 @@ def test_the_books_balance_at_every_moment_while_a_worker_under_load_is_killed_a
     cuts: list[Cut] = []
 
     def look() -> Cut:
-        cut = auditor.cut()
+        cut: Cut = wait_for("the auditor is answered", auditor.cut)
         assert not cut.wrong, "\n".join(line.sentence() for line in cut.wrong)
         cuts.append(cut)
         return cut

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from confluent_kafka.admin import AdminClient
 
 from connectors.reader import list_topics
@@ -13,7 +13,7 @@ from connectors.sources.generator import plan
 from connectors.sources.publish import publish
 from streams import reprocess
 from streams.cli import command
-from streams.errors import TallyError
+from streams.errors import ClusterError, TallyError
 from streams.local_broker import LocalBroker
 from streams.settings import Settings
 from tests.support.workers import Deployment, wait_for
@@ -74,8 +74,16 @@ def test_the_same_rule_gives_equal_rows_and_another_one_those_that_it_changes(
 
 
 def run(tally: Deployment, *arguments: str, code: int = 0) -> str:
-    """Run a command as an operator of the deployment would, in this process; give what it printed."""
-    result = CliRunner().invoke(command, arguments, env=tally.environment("cli"))
+    """Run a command as an operator of the deployment would, in this process; give what it printed.
+
+    As an operator would, it is run again where the cluster did not answer, which a busy machine's may do for ten seconds.
+    """
+
+    def answered() -> Result | None:
+        result = CliRunner().invoke(command, arguments, env=tally.environment("cli"))
+        return None if isinstance(result.exception, ClusterError) else result
+
+    result: Result = wait_for(f"the cluster answers {arguments}", answered)
     error = result.exception
     ended = error.exit_code if isinstance(error, TallyError) else result.exit_code
     assert ended == code, (arguments, result.output, error)
