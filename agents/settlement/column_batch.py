@@ -13,7 +13,7 @@ from agents.flows import MINUTE_MS
 from agents.ports import Columns, Found, Keys, Limits
 from agents.settlement.clocks import Clocks
 from agents.settlement.column_keys import keys_of
-from agents.settlement.column_lifecycle import due_ms
+from agents.settlement.column_lifecycle import due_ms, of_captures
 from agents.settlement.decide import FIRST_TIME_MS, LAST_TIME_MS
 from schemas.events import OrderCancelled, OrderPlaced, PaymentCaptured, PaymentFailed, PaymentRefunded
 from schemas.packed import PackedColumns
@@ -97,7 +97,7 @@ class Gathering:
             begin += len(frame)
         orders = _beside(orders, every.group_by("order").agg(col("watermark_ms").max()))
         orders = _with_placed(_beside(orders, _counts(every)), fresh[OrderPlaced])
-        captured_ms = col("captures").list.eval(pl.element().struct.field("captured_at_ms")).list.min()
+        captured_ms = of_captures("captured_at_ms").list.min()
         was_placed_ms = col("placed").struct.field("occurred_at_ms")
         orders = orders.with_columns(
             was_due_ms=due_ms(limits, col("newest_ms"), was_placed_ms, captured_ms),

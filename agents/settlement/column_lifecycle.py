@@ -6,7 +6,7 @@ What else time does to an order says something, of money given up or an order un
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 from polars import col, lit
@@ -66,7 +66,7 @@ def pass_over(keys: Keys, found: Found, watermarks_ms: Mapping[int, int], limits
         schema={"partition": pl.Int32, "order_id": pl.Binary, "watermark_ms": pl.Int64}, orient="row",
     )  # fmt: skip
     watermark_ms, is_open = col("watermark_ms"), col("seen").list.len() > 0
-    unpaid_ms = unpaid_check_ms(limits, col("placed").struct.field("occurred_at_ms"), _of_captures("captured_at_ms").min())
+    unpaid_ms = unpaid_check_ms(limits, col("placed").struct.field("occurred_at_ms"), of_captures("captured_at_ms").list.min())
     kept_until_ms = pl.when(is_open).then(closing_ms(col("newest_ms"), limits.dedup_horizon_ms)).otherwise(
         closing_ms(col("newest_ms"), limits.keep_closed_ms)
     )  # fmt: skip
@@ -89,8 +89,8 @@ def pass_over(keys: Keys, found: Found, watermarks_ms: Mapping[int, int], limits
 def _closed(schema: pl.Schema) -> list[pl.Expr]:
     """As ``lifecycle.close``."""
     all_captures = {
-        **{name: _of_captures(name).sum() for name in ("captured_minor", "refunded_minor")},
-        **{name: _of_captures(name).max() for name in ("captured_at_ms", "refunded_at_ms")},
+        **{name: of_captures(name).list.sum() for name in ("captured_minor", "refunded_minor")},
+        **{name: of_captures(name).list.max() for name in ("captured_at_ms", "refunded_at_ms")},
         **{name: lit("") for name in ("payment_id", "method")},
         "refund_ids": lit([], dtype=pl.List(pl.String)),
     }
@@ -104,5 +104,6 @@ def _closed(schema: pl.Schema) -> list[pl.Expr]:
     ]
 
 
-def _of_captures(name: str) -> Any:
-    return col("captures").list.eval(pl.element().struct.field(name)).list
+def of_captures(name: str) -> pl.Expr:
+    """One field of all captures of an order, a list."""
+    return col("captures").list.eval(pl.element().struct.field(name))
