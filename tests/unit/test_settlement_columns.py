@@ -13,13 +13,15 @@ from msgspec.structs import fields, replace
 
 from agents.flows import CUSTOMERS
 from agents.ports import DAY_MS, Columns, Found, Limits, Tick
+from agents.settlement import lifecycle
 from agents.settlement.agent import declare
 from agents.settlement.clocks import Clocks
 from agents.settlement.column_batch import KINDS
+from agents.settlement.column_lifecycle import pass_over
 from agents.settlement.column_rules import BESIDES, OF_EVENTS, OF_ORDERS
 from agents.settlement.columns import Booked
 from agents.settlement.decide import FIRST_TIME_MS, LAST_TIME_MS, MAX_AMOUNT_MINOR, RULE_BOOK
-from agents.settlement.state import ORDER_STATE
+from agents.settlement.state import ORDER_STATE, OrderState, Placed
 from agents.testing import Item, MemoryBatch, MemoryRuntime
 from schemas.events import Event, OrderCancelled, OrderLine, OrderPlaced, PaymentFailed
 from schemas.packed import PackedColumns
@@ -440,3 +442,14 @@ def test_a_batch_that_is_wholly_the_rule_books_books_nothing_where_the_extension
     did = booked([], of_task([captured()]))
     assert (len(did.orders), len(did.applied), did.due("due_ms"), list(did.outcomes()), list(did.newest())) == (0, 0, {}, [], [])
     assert all(isinstance(frame, pl.DataFrame) and frame.is_empty() for frame in did.moved.values())
+
+
+def test_a_closed_order_is_forgotten_when_it_was_kept_long_enough_where_the_extension_is_built() -> None:
+    table = MemoryRuntime().table(ORDER_STATE)
+    order = OrderState(Placed("m", "c", "EUR", 5, T0_MS, b""), booked_count=1, updated_at_ms=T0_MS, newest_ms=T0_MS)
+    table.put_many({(0, b"o-1"): order})
+    keys, kept_until_ms = {0: [b"o-1"]}, lifecycle.due_ms(order, Limits())
+    assert kept_until_ms is not None
+    early, late = (pass_over(keys, table.get_columns(keys), {0: at_ms}, Limits()) for at_ms in (kept_until_ms - 1, kept_until_ms))
+    assert (len(early.closed), early.forgotten, early.others) == (0, {}, keys)
+    assert (len(late.closed), late.forgotten, late.others) == (0, keys, {})
